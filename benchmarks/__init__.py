@@ -1,0 +1,1 @@
+"""What there is to measure: operators, blocks, whole networks, search spaces."""

@@ -1,0 +1,166 @@
+"""The machine: what it is, which versions it runs, and how quiet it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import profiler
+from profiler.types import Device, Telemetry, digest
+
+PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+def host() -> Device:
+    """The machine that opclock itself runs on."""
+    facts = hardware()
+    cores = facts["cores"]
+    description = f"{facts['cpu']}, {cores} core{'s' if cores != 1 else ''}, {facts['system']}"
+    parts = ("cpu", "cores", "machine", "caches", "system")
+    return Device("host", description, digest({k: facts[k] for k in parts}))
+
+
+def describe() -> dict[str, Any]:
+    """Machine and versions, as stored with every measurement."""
+    return {"opclock": profiler.__version__, "hardware": hardware(), "packages": packages()}
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, caches, memory and system."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "machine": platform.machine(),
+        "caches": _caches(),
+        "memory_bytes": memory_bytes(),
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")) or "unknown",
+    }
+
+
+def packages() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a latency, where installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        version = package_version(name)
+        if version:
+            found[name] = version
+    return found
+
+
+def package_version(name: str) -> str | None:
+    """The installed version of a package, without importing it."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def installed(module: str) -> bool:
+    """Whether a module can be found, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def memory_bytes() -> int | None:
+    """The machine's memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _cpu() -> str:
+    for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _caches() -> dict[str, str]:
+    caches = {}
+    for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        level, kind, size = (_read(index / name) for name in ("level", "type", "size"))
+        if level and kind and size and kind != "Instruction":
+            caches[f"L{level}"] = size
+    return caches
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Counters of the whole machine and of this process at one moment."""
+
+    wall_s: float
+    busy_s: float | None
+    steal_s: float | None
+    own_s: float
+    involuntary_switches: int | None
+
+
+def read_counters() -> Reading:
+    """Take a reading: two system calls and one small file, some 50 us."""
+    busy = steal = None
+    stat = _read(Path("/proc/stat"))
+    if stat:
+        ticks = [int(v) for v in stat.splitlines()[0].split()[1:]]
+        per_second = os.sysconf("SC_CLK_TCK")
+        user, nice, system, _, _, irq, softirq, stolen = ticks[:8]
+        busy = (user + nice + system + irq + softirq) / per_second
+        steal = stolen / per_second
+    switches = None
+    if sys.platform != "win32":
+        import resource
+
+        switches = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return Reading(time.perf_counter(), busy, steal, time.process_time(), switches)
+
+
+def quietness(before: Reading, after: Reading) -> Telemetry:
+    """What others did between two readings: cores that they kept busy, share stolen by the host."""
+    wall = max(after.wall_s - before.wall_s, 1e-9)
+    foreign = steal = switches = None
+    if before.busy_s is not None and after.busy_s is not None:
+        others = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
+        foreign = round(max(0.0, others) / wall, 3)
+    if before.steal_s is not None and after.steal_s is not None:
+        steal = round(max(0.0, after.steal_s - before.steal_s) / wall, 4)
+    if before.involuntary_switches is not None and after.involuntary_switches is not None:
+        switches = after.involuntary_switches - before.involuntary_switches
+    return Telemetry(foreign, steal, switches, _clock_hz(), _temperature_c())
+
+
+def _clock_hz() -> int | None:
+    khz = _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"))
+    return int(khz) * 1000 if khz and khz.isdigit() else None
+
+
+def _temperature_c() -> float | None:
+    milli = _read(Path("/sys/class/thermal/thermal_zone0/temp"))
+    return int(milli) / 1000 if milli and milli.lstrip("-").isdigit() else None
+
+
+def disturbances(telemetry: Telemetry, max_foreign_cores: float, max_steal: float) -> list[str]:
+    """Reasons why a round should not count, in words."""
+    reasons = []
+    if telemetry.foreign_cores is not None and telemetry.foreign_cores > max_foreign_cores:
+        reasons.append(f"others kept {telemetry.foreign_cores:.2f} cores busy")
+    if telemetry.steal is not None and telemetry.steal > max_steal:
+        reasons.append(f"the host took {telemetry.steal:.0%} of the time")
+    return reasons

@@ -1,0 +1,291 @@
+"""Rounds of fresh workers over artifacts, until every interval is narrow enough.
+
+What the store holds already is not measured again. Every finished job is one transaction, so
+an interrupted run goes on where it stopped, and two runs at once share their rounds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from profiler import devices, environment, plugins, processes
+from profiler.processes import Death
+from profiler.sampling import Calibration
+from profiler.statistics import covers, half_width, interval, median
+from profiler.store import Store, now
+from profiler.turns import turn
+from profiler.types import (
+    Artifact,
+    Failure,
+    Measurement,
+    Protocol,
+    Round,
+    Target,
+    Telemetry,
+    Workload,
+    digest,
+    from_json,
+    to_json,
+)
+
+# A round in which the canary lies further than this from its own median is not believed.
+CANARY_SHARE = 0.2
+# Loaded sessions take about this multiple of the artifact's size.
+SESSION_SIZE = 2.5
+MEMORY_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A workload with its artifact, and the key under which the store keeps its rounds."""
+
+    workload: Workload
+    artifact: Artifact
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a collection is; `note` is set when there is something to say."""
+
+    done: float
+    total: float
+    note: str = ""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass
+class Collection:
+    """A set of items that share their rounds: the state of one run of `collect`."""
+
+    store: Store
+    target: Target
+    protocol: Protocol
+    items: list[Item]
+    canary: Item | None
+    seed: int = 0
+    together: bool = True
+    budget_s: float | None = None
+    on_progress: OnProgress = lambda _: None
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+
+def item(
+    workload: Workload, artifact: Artifact, target: Target, protocol: Protocol, replica: int = 0
+) -> Item:
+    """An item whose key holds all that decides its latency.
+
+    `replica` tells apart a workload and itself, when the two are compared.
+    """
+    runtime = plugins.load("profiler.runtimes", target.runtime)
+    device = devices.device(target.device)
+    parts = [str(target), runtime.version(), device.fingerprint, to_json(protocol), replica]
+    return Item(workload, artifact, digest(artifact.digest, *parts))
+
+
+def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
+    """Whether a workload has all the rounds that it will get."""
+    valid = [median(r.samples_ns) for r in rounds if r.valid]
+    if len(valid) >= protocol.max_rounds or len(rounds) >= 2 * protocol.max_rounds:
+        return True
+    enough = len(valid) >= protocol.min_rounds and covers(len(valid))
+    return enough and half_width(valid) <= protocol.half_width
+
+
+def collect(run: Collection) -> None:
+    """Take rounds until every item is finished, has failed, or the budget is spent.
+
+    With `together` all items that lack rounds at the start go on until the last is finished, so
+    that they share their processes; otherwise each drops out when it has enough.
+    """
+    deadline = time.monotonic() + run.budget_s if run.budget_s is not None else None
+    started = _unfinished(run)
+    for number in range(2 * run.protocol.max_rounds + 2):
+        todo = _unfinished(run)
+        late = deadline is not None and time.monotonic() > deadline
+        if not todo or late:
+            return
+        if run.together:
+            todo = [i for i in started if i.key not in run.failures]
+        jobs = _jobs(todo, random.Random(f"{run.seed}-{number}"), run.canary)
+        for place, job in enumerate(jobs):
+            _take(run, job, random.Random(f"{run.seed}-{number}-{place}").randrange(2**31))
+            if deadline is not None and time.monotonic() > deadline and number:
+                return
+
+
+def _unfinished(run: Collection) -> list[Item]:
+    rest = [i for i in run.items if i.key not in run.failures]
+    return [i for i in rest if not finished(run.store.rounds(i.key), run.protocol)]
+
+
+def _jobs(items: Sequence[Item], generator: random.Random, canary: Item | None) -> list[list[Item]]:
+    """Deal the items out to as few processes as memory allows, at random, the canary to each."""
+    memory = environment.memory_bytes() or 8 << 30
+    limit = MEMORY_SHARE * memory / SESSION_SIZE
+    size = sum(i.artifact.size_bytes for i in items)
+    count = max(1, -(-size // int(limit)))
+    shuffled = sorted(items, key=lambda i: i.key)
+    generator.shuffle(shuffled)
+    jobs = [shuffled[place::count] for place in range(count)]
+    if canary is not None:
+        jobs = [job if any(i.key == canary.key for i in job) else [*job, canary] for job in jobs]
+    return [job for job in jobs if job]
+
+
+def _take(run: Collection, job: list[Item], seed: int) -> None:
+    """One job in a fresh process, its results kept in one transaction."""
+    by_key = {i.key: i for i in job}
+    lines: list[Mapping[str, Any]] = []
+    started_at, process = now(), uuid.uuid4().hex[:12]
+    before = _done(run)
+
+    def make_job(keys: list[str]) -> dict[str, Any]:
+        entries = [_entry(run.store, by_key[k]) for k in keys]
+        return {
+            "target": to_json(run.target),
+            "protocol": to_json(run.protocol),
+            "seed": seed,
+            "items": entries,
+        }
+
+    def on_line(line: dict[str, Any]) -> None:
+        if "share" in line:
+            part = line["share"] * len(job)
+            run.on_progress(Progress(before + part, _total(run, before)))
+        elif "failure" in line:
+            _fail(run, by_key[line["done"]], line["failure"], line["message"], "")
+        elif "samples_ns" in line:
+            lines.append(line)
+
+    def on_death(key: str, death: Death) -> None:
+        _fail(run, by_key[key], death.kind, death.message, death.log)
+
+    waiting = Progress(before, _total(run, before), "another opclock is working; waiting for it")
+    with turn(exclusive=True, on_wait=lambda: run.on_progress(waiting)):
+        # Whoever had the turn before may have done this very work.
+        if all(finished(run.store.rounds(i.key), run.protocol) for i in job if i != run.canary):
+            return
+        processes.run_surviving(
+            "profiler.worker:time_job", by_key, make_job, on_line, on_death, run.protocol.limit_s
+        )
+    _keep(run, lines, started_at, process)
+    run.on_progress(Progress(_done(run), _total(run, _done(run))))
+
+
+def _entry(store: Store, wanted: Item) -> dict[str, Any]:
+    calibration = store.calibration(wanted.key)
+    return {
+        "key": wanted.key,
+        "path": wanted.artifact.path,
+        "reference": wanted.artifact.reference,
+        "calibration": to_json(calibration) if calibration else None,
+    }
+
+
+def _fail(run: Collection, failed: Item, kind: str, message: str, log: str) -> None:
+    failure = Failure(failed.workload, str(run.target), "run", kind, message, log)
+    run.failures[failed.key] = failure
+    run.store.add_failure(failure)
+
+
+def _keep(
+    run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str
+) -> None:
+    canary_ns = None
+    canary_flags: list[str] = []
+    if run.canary is not None:
+        found = [line for line in lines if line["done"] == run.canary.key]
+        if found:
+            canary_ns = round(median(found[0]["samples_ns"]))
+            canary_flags = _canary_flags(run.store.rounds(run.canary.key), canary_ns)
+    rounds = []
+    for line in lines:
+        telemetry = from_json(Telemetry, line["telemetry"])
+        limits = (run.protocol.max_foreign_cores, run.protocol.max_steal)
+        flags = [*environment.disturbances(telemetry, *limits), *canary_flags]
+        taken = Round(
+            process=process,
+            started_at=started_at,
+            samples_ns=tuple(line["samples_ns"]),
+            batch=line["calibration"]["batch"],
+            warmup=line["calibration"]["warmup"],
+            load_ns=line["load_ns"],
+            first_ns=line["first_ns"],
+            actual=line["actual"],
+            telemetry=telemetry,
+            canary_ns=canary_ns,
+            error=line["error"],
+            flags=tuple(flags),
+        )
+        rounds.append((line["done"], taken))
+    calibrations = [(line["done"], Calibration(**line["calibration"])) for line in lines]
+    run.store.add_job(rounds, calibrations)
+
+
+def _canary_flags(rounds: Sequence[Round], canary_ns: int) -> list[str]:
+    earlier = [median(r.samples_ns) for r in rounds if r.valid]
+    if len(earlier) < 3:
+        return []
+    change = canary_ns / median(earlier) - 1
+    return [f"the canary was {change:+.0%} off"] if abs(change) > CANARY_SHARE else []
+
+
+def _done(run: Collection) -> float:
+    return float(sum(run.store.valid_rounds(i.key) for i in run.items))
+
+
+def _total(run: Collection, done: float) -> float:
+    """What will be done in the end, as far as that can be told: at least the minimum."""
+    wanted = run.protocol.min_rounds * len(run.items)
+    return max(float(wanted), done)
+
+
+def measurement(
+    store: Store, wanted: Item, target: Target, protocol: Protocol
+) -> Measurement | None:
+    """What the store knows of an item; None when no round is there."""
+    rounds = tuple(store.rounds(wanted.key))
+    if not rounds:
+        return None
+    valid = [median(r.samples_ns) for r in rounds if r.valid]
+    flags = []
+    if len(rounds) - len(valid) > len(rounds) / 2:
+        flags.append("unstable environment")
+    if not covers(len(valid)) or half_width(valid) > protocol.half_width:
+        flags.append("not converged")
+    if not any(r.canary_ns for r in rounds):
+        flags.append("no canary")
+    return Measurement(
+        wanted.workload,
+        target,
+        protocol,
+        wanted.artifact,
+        environment.describe(),
+        rounds,
+        tuple(flags),
+    )
+
+
+def round_medians(taken: Measurement) -> dict[str, float]:
+    """The median of each undisturbed round by its process; of all rounds when none is."""
+    valid = [r for r in taken.rounds if r.valid] or list(taken.rounds)
+    return {r.process: median(r.samples_ns) for r in valid}
+
+
+def latency_ns(taken: Measurement) -> int:
+    """The headline: the median of the round medians."""
+    return round(median(list(round_medians(taken).values())))
+
+
+def interval_ns(taken: Measurement) -> tuple[int, int]:
+    """The order-statistic 95 % interval of the round medians."""
+    low, high = interval(list(round_medians(taken).values()))
+    return round(low), round(high)

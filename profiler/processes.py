@@ -1,0 +1,265 @@
+"""Child processes that do the dangerous work: export and time.
+
+The contract is the same for every child: a job file goes in, lines of JSON come out on its
+standard output, and before it touches an item it announces that item in a file, so that the
+parent knows whom to blame when the child dies. Whatever else the child prints goes to a log.
+The parent sleeps until a line comes; a child whose parent is gone ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+LOG_TAIL_BYTES = 4000
+BEAT_S = 0.5
+
+Line = dict[str, Any]
+OnLine = Callable[[Line], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A child that ended before its work did; `item` is what it had announced last."""
+
+    kind: str
+    message: str
+    item: str | None
+    log: str
+
+
+# The parent's side -----------------------------------------------------------------------------
+
+
+def run(entry: str, job: Mapping[str, Any], on_line: OnLine, limit_s: float) -> Death | None:
+    """Run the child `entry` ("package.module:function") on a job until it ends.
+
+    A child that says nothing for `limit_s` seconds is ended with its whole process group.
+    Returns None when it finished its work.
+    """
+    with tempfile.TemporaryDirectory(prefix="opclock-job-") as name:
+        folder = Path(name)
+        (folder / "job.json").write_text(json.dumps(job))
+        (folder / "announced").touch()
+        kills_before = _oom_kills()
+        with (folder / "log").open("wb") as log, _child(entry, folder, log) as child:
+            finished, timed_out = _listen(child, on_line, limit_s)
+            if timed_out:
+                end(child)
+            code = child.wait()
+        if finished and code == 0:
+            return None
+        text = _tail(folder / "log")
+        item = (folder / "announced").read_text().strip() or None
+        if timed_out:
+            return Death("timeout", f"no sign of life within {limit_s:g} s", item, text)
+        kind, message = _cause(code, _oom_kills() > kills_before, text)
+        return Death(kind, message, item, text)
+
+
+def run_surviving(
+    entry: str,
+    items: Mapping[str, Any],
+    make_job: Callable[[list[str]], Mapping[str, Any]],
+    on_line: OnLine,
+    on_death: Callable[[str, Death], None],
+    limit_s: float,
+) -> None:
+    """Run the child over all items; an item that kills it does not take the others along.
+
+    A line {"done": key} strikes an item off. The item announced at a death is tried once more
+    alone, except after a time-out; if it kills again, `on_death` is told. The others go on in a
+    fresh child.
+    """
+    pending = list(items)
+
+    def listen(line: Line) -> None:
+        if line.get("done") in pending:
+            pending.remove(line["done"])
+        on_line(line)
+
+    while pending:
+        death = run(entry, make_job(list(pending)), listen, limit_s)
+        if death is None:
+            return
+        victim = death.item if death.item in pending else None
+        if victim is None:
+            for key in list(pending):
+                on_death(key, death)
+            return
+        if death.kind != "timeout":
+            death = run(entry, make_job([victim]), listen, limit_s)
+        if death is not None:
+            on_death(victim, death)
+        if victim in pending:
+            pending.remove(victim)
+
+
+@contextlib.contextmanager
+def _child(entry: str, folder: Path, log: Any) -> Iterator[subprocess.Popen[bytes]]:
+    # -P keeps the current directory out of the import path, so that a user's file named like a
+    # standard module (our own profile.py among them) cannot stand before it; what the user may
+    # import is appended instead.
+    paths = [str(ROOT), os.getcwd()]
+    boot = (
+        f"import sys; sys.path += [p for p in {paths!r} if p not in sys.path]; "
+        f"from profiler.processes import serve; serve({entry!r}, {str(folder)!r})"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", boot],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        start_new_session=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield child
+    finally:
+        end(child)
+        for stream in (child.stdin, child.stdout):
+            if stream:
+                stream.close()
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a child and its whole process group; harmless when they are gone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+def _listen(
+    child: subprocess.Popen[bytes], on_line: OnLine, limit_s: float
+) -> tuple[bool, bool]:
+    """Pass lines on until the child closes its output. Returns (finished, timed out)."""
+    assert child.stdout is not None
+    finished = False
+    rest = b""
+    descriptor = child.stdout.fileno()
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(limit_s):
+                return finished, True
+            data = os.read(descriptor, 1 << 20)
+            if not data:
+                return finished, False
+            *lines, rest = (rest + data).split(b"\n")
+            for text in lines:
+                line = json.loads(text)
+                if line.get("finished"):
+                    finished = True
+                else:
+                    on_line(line)
+
+
+def _cause(code: int, out_of_memory: bool, log: str) -> tuple[str, str]:
+    if code < 0:
+        name = signal.Signals(-code).name
+        if -code == signal.SIGKILL and out_of_memory:
+            return "out-of-memory", "the system ended the process because memory ran out"
+        if -code == signal.SIGKILL:
+            return "killed", "the process was killed (SIGKILL) from outside"
+        return "crash", f"the process died of {name}"
+    last = log.strip().splitlines()[-1:] or ["it said nothing"]
+    return "exit", f"the process ended with exit code {code}; {last[0][:300]}"
+
+
+def _oom_kills() -> int:
+    """How many processes the system has ended for want of memory so far (Linux)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _tail(path: Path) -> str:
+    return path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+# The child's side ------------------------------------------------------------------------------
+
+
+class Channel:
+    """The child's way to its parent: lines out, and the announcement of the current item."""
+
+    def __init__(self, lines: int, announced: int) -> None:
+        self._lines = lines
+        self._announced = announced
+        self._beaten_s = 0.0
+
+    def announce(self, key: str) -> None:
+        """Say which item comes next, without waking the parent."""
+        os.ftruncate(self._announced, 0)
+        os.pwrite(self._announced, key.encode(), 0)
+
+    def send(self, line: Mapping[str, Any]) -> None:
+        """Send one line."""
+        data = (json.dumps(line) + "\n").encode()
+        while data:
+            data = data[os.write(self._lines, data) :]
+
+    def beat(self, share: float) -> None:
+        """Tell how far the job is, at most twice a second: waking the parent costs a core."""
+        now = time.monotonic()
+        if now - self._beaten_s >= BEAT_S:
+            self._beaten_s = now
+            self.send({"share": share})
+
+
+def serve(entry: str, folder: str) -> None:
+    """Run a child: the function `entry` takes the job and the channel."""
+    channel = Channel(os.dup(1), os.open(os.path.join(folder, "announced"), os.O_RDWR))
+    parent = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    _prefer_as_victim()
+    module, _, function = entry.partition(":")
+    job = json.loads(Path(folder, "job.json").read_text())
+    getattr(importlib.import_module(module), function)(job, channel)
+    channel.send({"finished": True})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Frameworks have been seen to crash while they unload; the work is done and said.
+    os._exit(0)
+
+
+def _end_with_parent(parent: int) -> None:
+    with contextlib.suppress(OSError):
+        os.read(parent, 1)
+    os._exit(1)
+
+
+def _prefer_as_victim() -> None:
+    """When memory runs out, the child shall go, not its parent or the user's shell."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def one_line(error: BaseException) -> str:
+    """One line for an exception, its type first."""
+    text = str(error).strip() or "no message"
+    return f"{type(error).__name__}: {text}"
+
+
+def chunks(keys: Sequence[str], count: int) -> list[list[str]]:
+    """Deal the keys out to at most `count` hands."""
+    return [list(keys[i::count]) for i in range(min(count, len(keys)))]

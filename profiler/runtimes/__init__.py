@@ -1,0 +1,1 @@
+"""Runtimes: one file per engine that executes an artifact."""

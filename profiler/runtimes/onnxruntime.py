@@ -1,0 +1,150 @@
+"""ONNX Runtime: executes `.onnx` on the CPU.
+
+Everything that decides the latency is set explicitly: threads, graph optimisation level,
+spinning and the execution provider. With one thread there is no pool to spin; with more, all
+sessions of a process share one global pool, because the pools of many sessions spin after their
+runs and take each other's cores.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from profiler.environment import installed, package_version
+from profiler.errors import BadTarget
+from profiler.types import Target
+
+FORMAT = "onnx"
+UNITS = ("cpu",)
+PRECISIONS = ("fp32",)
+OPTIONS = {
+    "threads": "1",
+    "graph": "all",
+    "spinning": "1",
+}
+GRAPH_LEVELS = {
+    "disabled": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+PROVIDERS = {"cpu": "CPUExecutionProvider"}
+NUMPY_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+}
+INSTALL = "pip install onnxruntime==1.31.1"
+
+
+def missing() -> str | None:
+    """The one line that would make this runtime available, or None when it is."""
+    return None if installed("onnxruntime") else INSTALL
+
+
+def version() -> str:
+    """The version that decides the latency."""
+    return package_version("onnxruntime") or "not installed"
+
+
+def check(target: Target) -> None:
+    """Raise BadTarget when an option's value is not one that ONNX Runtime takes."""
+    threads = target.options["threads"]
+    if not threads.isdigit() or not 1 <= int(threads) <= 1024:
+        raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
+    if target.options["graph"] not in GRAPH_LEVELS:
+        levels = ", ".join(GRAPH_LEVELS)
+        raise BadTarget(f"target {target}: graph={target.options['graph']} is not one of {levels}")
+    if target.options["spinning"] not in ("0", "1"):
+        raise BadTarget(f"target {target}: spinning={target.options['spinning']} is not 0 or 1")
+
+
+@functools.cache
+def _use_global_pool(threads: int) -> None:
+    import onnxruntime
+
+    onnxruntime.set_global_thread_pool_sizes(threads, 1)
+
+
+def session_options(target: Target) -> Any:
+    """The SessionOptions that a target means."""
+    import onnxruntime
+
+    threads = int(target.options["threads"])
+    options = onnxruntime.SessionOptions()
+    level = GRAPH_LEVELS[target.options["graph"]]
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if threads > 1 and target.options["spinning"] == "1":
+        # A global pool spins, and cannot be told not to.
+        _use_global_pool(threads)
+        options.use_per_session_threads = False
+    else:
+        options.add_session_config_entry(
+            "session.intra_op.allow_spinning", target.options["spinning"]
+        )
+    return options
+
+
+class Session:
+    """A loaded artifact. `inputs` are (name, shape, numpy type)."""
+
+    def __init__(self, path: str, target: Target) -> None:
+        import onnxruntime
+
+        wanted = PROVIDERS[target.unit]
+        options = session_options(target)
+        self._session = onnxruntime.InferenceSession(path, options, providers=[wanted])
+        got = self._session.get_providers()[0]
+        if got != wanted:
+            raise RuntimeError(f"asked for {wanted}, ONNX Runtime chose {got}")
+        self.inputs = [
+            (i.name, tuple(i.shape), NUMPY_TYPES.get(i.type, i.type))
+            for i in self._session.get_inputs()
+        ]
+        self.actual = {"provider": got, **target.options}
+
+    def bind(self, feeds: Mapping[str, Any]) -> functools.partial[Any]:
+        """A call without arguments that runs one inference and returns the list of outputs."""
+        return functools.partial(self._session.run, None, dict(feeds))
+
+
+def load(path: str, target: Target) -> Session:
+    """Load an artifact. Raises what ONNX Runtime raises; `kind_of` tells what it means."""
+    return Session(path, target)
+
+
+def optimized_operators(path: str, target: Target, out: str) -> dict[str, int]:
+    """Operators by type after ONNX Runtime's own optimisation; writes that graph to `out`."""
+    import onnx
+    import onnxruntime
+
+    options = session_options(target)
+    options.optimized_model_filepath = out
+    onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[target.unit]])
+    counts: dict[str, int] = {}
+    for node in onnx.load(out, load_external_data=False).graph.node:
+        counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    return counts
+
+
+def kind_of(error: BaseException) -> str:
+    """What a runtime's error means, in the words of Failure.kind."""
+    text = f"{type(error).__name__} {error}"
+    unsupported = ("NotImplemented", "NOT_IMPLEMENTED", "is not a registered function/op")
+    if any(mark in text for mark in unsupported):
+        return "unsupported-operator"
+    if "bad_alloc" in text or "Failed to allocate memory" in text:
+        return "out-of-memory"
+    if "INVALID_PROTOBUF" in text or "INVALID_GRAPH" in text or "InvalidGraph" in text:
+        return "invalid-artifact"
+    return "error"

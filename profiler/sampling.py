@@ -1,0 +1,98 @@
+"""Warm-up, batching and interleaving. The clock and the random generator are arguments."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from profiler.statistics import median
+from profiler.types import Protocol
+
+T = TypeVar("T")
+Call = Callable[[], object]
+Clock = Callable[[], int]
+
+CHECK_EVERY_SAMPLES = 4
+MIN_WARM_SAMPLES = 8
+STEADY = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a workload needs: untimed runs before it is steady, and runs per clock reading."""
+
+    warmup: int
+    batch: int
+
+
+def calibrate(call: Call, protocol: Protocol, clock: Clock = time.perf_counter_ns) -> Calibration:
+    """Run until the latency is steady; the counts are then frozen for all rounds.
+
+    Steady means that the medians of the third and of the last quarter of the runs differ by at
+    most 2 % (after pyperf's quartile test), and that the time floor has passed; the time limit
+    ends a warm-up that never gets there.
+    """
+    samples: list[int] = []
+    spent = 0
+    while True:
+        before = clock()
+        call()
+        samples.append(clock() - before)
+        spent += samples[-1]
+        due = len(samples) % CHECK_EVERY_SAMPLES == 0 or spent >= protocol.warmup_limit_ns
+        if due and _warm(samples, spent, protocol):
+            break
+    last = samples[-max(1, len(samples) // 4) :]
+    latency = max(1.0, median(last))
+    return Calibration(len(samples), max(1, -(-protocol.sample_floor_ns // int(latency))))
+
+
+def _warm(samples: list[int], spent: int, protocol: Protocol) -> bool:
+    if spent >= protocol.warmup_limit_ns:
+        return True
+    if spent < protocol.warmup_floor_ns or len(samples) < MIN_WARM_SAMPLES:
+        return False
+    quarter = len(samples) // 4
+    third = median(samples[2 * quarter : 3 * quarter])
+    last = median(samples[3 * quarter :])
+    return abs(last - third) <= STEADY * third
+
+
+def warm_up(call: Call, count: int) -> None:
+    """Run untimed, as often as the calibration found necessary."""
+    for _ in range(count):
+        call()
+
+
+def visit(
+    call: Call, batch: int, protocol: Protocol, clock: Clock = time.perf_counter_ns
+) -> list[int]:
+    """One visit: an untimed run to bring the workload's own data back, then timed samples.
+
+    Returns nanoseconds per inference; each sample spans `batch` inferences.
+    """
+    call()
+    samples: list[int] = []
+    start = clock()
+    while len(samples) < protocol.visit_samples:
+        before = clock()
+        for _ in range(batch):
+            call()
+        after = clock()
+        samples.append(max(1, round((after - before) / batch)))
+        if len(samples) >= 2 and after - start >= protocol.visit_limit_ns:
+            break
+    return samples
+
+
+def schedule(items: list[T], passes: int, generator: random.Random) -> list[T]:
+    """The order of visits: every item once a pass, each pass shuffled anew."""
+    order: list[T] = []
+    for _ in range(passes):
+        shuffled = list(items)
+        generator.shuffle(shuffled)
+        order += shuffled
+    return order

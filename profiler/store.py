@@ -1,0 +1,306 @@
+"""The store: every artifact ever built and every sample ever taken, found again by content.
+
+One folder: `store.sqlite` (write-ahead log, one transaction a job), `artifacts/DIGEST/` (files,
+moved into place whole), `staging/` (what is being written). Several processes may use it at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from profiler.errors import NewerStore, OutputError, StoreError
+from profiler.sampling import Calibration
+from profiler.types import Artifact, Failure, Round, canonical, from_json, to_json
+
+SCHEMA = 1
+BUSY_S = 120.0
+TABLES = """
+CREATE TABLE artifacts (recipe TEXT PRIMARY KEY, record TEXT NOT NULL);
+CREATE TABLE measurements (key TEXT PRIMARY KEY, created TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE calibrations (key TEXT PRIMARY KEY, warmup INTEGER NOT NULL, batch INTEGER NOT NULL);
+CREATE TABLE rounds (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, process TEXT NOT NULL, valid INTEGER NOT NULL,
+    record TEXT NOT NULL, UNIQUE (key, process)
+);
+CREATE TABLE failures (id INTEGER PRIMARY KEY, created TEXT NOT NULL, record TEXT NOT NULL);
+"""
+
+
+def now() -> str:
+    """This moment in UTC, ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """An open store. `notes` tells what a person should hear about how it was opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.notes: list[str] = []
+        self._lock = threading.RLock()
+        with self._writing():
+            for part in ("artifacts", "staging"):
+                (self.folder / part).mkdir(parents=True, exist_ok=True)
+            self._sweep_staging()
+            self._connection = self._open()
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "store.sqlite"
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise
+            aside = self._set_aside()
+            self.notes.append(f"the store was damaged ({error}); it was set aside as {aside}")
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._file, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+            if version > SCHEMA:
+                raise NewerStore(
+                    f"the store {self.folder} has schema {version}, this opclock reads up to "
+                    f"{SCHEMA}: use the newer opclock, or another folder with --store"
+                )
+            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            if version == 0:
+                self._create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @staticmethod
+    def _create(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        # Another process may have created it between the look and the lock.
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+            for statement in TABLES.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA}")
+        connection.execute("COMMIT")
+
+    def _set_aside(self) -> Path:
+        stamp = now().replace(":", "").replace("+0000", "Z")
+        for number in range(1000):
+            aside = self.folder / f"store.sqlite.damaged-{stamp}-{number}"
+            if not aside.exists():
+                break
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{self._file}{suffix}", f"{aside}{suffix}")
+        return aside
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Turn what the disk and SQLite say into errors that say what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            text = str(error)
+            if any(word in text for word in ("full", "readonly", "unable to open", "disk I/O")):
+                raise OutputError(
+                    f"the store {self.folder} cannot be written ({text}); what was finished is "
+                    "kept; make room, or choose another folder with --store"
+                ) from error
+            raise StoreError(f"the store {self.folder}: {text}") from error
+        except OSError as error:
+            raise OutputError(
+                f"the store {self.folder} cannot be written ({error.strerror or error}); "
+                "choose another folder with --store"
+            ) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._writing():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    # Artifacts -----------------------------------------------------------------------------
+
+    def staging(self) -> Path:
+        """A fresh folder on the store's own disk, to write an artifact in."""
+        with self._writing():
+            return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.folder / "staging"))
+
+    def _sweep_staging(self) -> None:
+        """Remove what processes that are no longer there were writing."""
+        for left in (self.folder / "staging").iterdir():
+            owner = left.name.partition("-")[0]
+            if owner.isdigit() and not _alive(int(owner)):
+                shutil.rmtree(left, ignore_errors=True)
+
+    def adopt(self, recipe: str, staged: Path, artifact: Artifact) -> Artifact:
+        """Move a finished artifact into place, whole, and remember which recipe made it.
+
+        If another process made the same one meanwhile, that one stays.
+        """
+        place = self.folder / "artifacts" / artifact.digest
+        with self._writing():
+            try:
+                os.rename(staged, place)
+            except OSError:
+                if not place.is_dir():
+                    raise
+                shutil.rmtree(staged, ignore_errors=True)
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO artifacts VALUES (?, ?)", (recipe, canonical(artifact))
+            )
+        return self._placed(artifact)
+
+    def artifact(self, recipe: str) -> Artifact | None:
+        """The artifact that this recipe made, if its file is still there."""
+        query = "SELECT record FROM artifacts WHERE recipe = ?"
+        row = self._connection.execute(query, (recipe,)).fetchone()
+        if row is None:
+            return None
+        artifact = self._placed(from_json(Artifact, json.loads(row[0])))
+        return artifact if Path(artifact.path).is_file() else None
+
+    def _placed(self, artifact: Artifact) -> Artifact:
+        folder = self.folder / "artifacts" / artifact.digest
+        record = to_json(artifact)
+        record["path"] = str(folder / Path(artifact.path).name)
+        if artifact.reference:
+            record["reference"] = str(folder / Path(artifact.reference).name)
+        return from_json(Artifact, record)
+
+    def discard(self, artifact: Artifact) -> None:
+        """Delete an artifact's files; the recipe makes them again when they are wanted."""
+        shutil.rmtree(self.folder / "artifacts" / artifact.digest, ignore_errors=True)
+
+    # Measurements --------------------------------------------------------------------------
+
+    def add_measurement(self, key: str, record: dict[str, Any]) -> None:
+        """Remember what a key stands for."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?)", (key, now(), canonical(record))
+            )
+
+    def measurements(self) -> list[dict[str, Any]]:
+        """What has been measured, newest first."""
+        query = "SELECT key, created, record FROM measurements ORDER BY created DESC"
+        rows = self._connection.execute(query)
+        return [{"key": k, "created": c, **json.loads(r)} for k, c, r in rows]
+
+    def rounds(self, key: str) -> list[Round]:
+        """All rounds of a measurement, disturbed ones included, in the order they were taken."""
+        query = "SELECT record FROM rounds WHERE key = ? ORDER BY id"
+        return [from_json(Round, json.loads(r)) for (r,) in self._connection.execute(query, (key,))]
+
+    def valid_rounds(self, key: str) -> int:
+        """How many undisturbed rounds a measurement has."""
+        query = "SELECT count(*) FROM rounds WHERE key = ? AND valid"
+        return int(self._connection.execute(query, (key,)).fetchone()[0])
+
+    def add_job(
+        self, rounds: Iterable[tuple[str, Round]], calibrations: Iterable[tuple[str, Calibration]]
+    ) -> None:
+        """Keep all that one job measured, or nothing of it."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO rounds (key, process, valid, record) VALUES (?, ?, ?, ?)",
+                [(k, r.process, int(r.valid), canonical(r)) for k, r in rounds],
+            )
+            connection.executemany(
+                "INSERT OR IGNORE INTO calibrations VALUES (?, ?, ?)",
+                [(k, c.warmup, c.batch) for k, c in calibrations],
+            )
+
+    def calibration(self, key: str) -> Calibration | None:
+        """The warm-up and batch that a measurement was started with."""
+        query = "SELECT warmup, batch FROM calibrations WHERE key = ?"
+        row = self._connection.execute(query, (key,)).fetchone()
+        return Calibration(*row) if row else None
+
+    def put_by(self, keys: Iterable[str]) -> None:
+        """Put earlier rounds by, so that they are taken anew (`--again`); they stay in the file."""
+        stamp = f"@{now()}"
+        with self._transaction() as connection:
+            for key in keys:
+                connection.execute("UPDATE rounds SET key = key || ? WHERE key = ?", (stamp, key))
+                connection.execute("DELETE FROM calibrations WHERE key = ?", (key,))
+
+    # Failures ------------------------------------------------------------------------------
+
+    def add_failure(self, failure: Failure) -> None:
+        """Keep a failure: it is a result too."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO failures (created, record) VALUES (?, ?)", (now(), canonical(failure))
+            )
+
+    def failures(self) -> list[Failure]:
+        """All failures, oldest first."""
+        rows = self._connection.execute("SELECT record FROM failures ORDER BY id")
+        return [from_json(Failure, json.loads(r)) for (r,) in rows]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place and move it there, so that nobody ever sees half of it.
+
+    Raises OutputError when the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        os.close(handle)
+        try:
+            write(Path(name))
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+            raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error

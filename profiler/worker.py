@@ -1,0 +1,163 @@
+"""The process that times: one job of many artifacts, one line of results for each.
+
+It loads every artifact of the job, compares first outputs with the framework's, warms up, then
+visits all of them in shuffled order, a canary among them. A workload that raises becomes a
+failure line; one that kills the process has been announced, so the parent knows which it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from profiler import environment, plugins, sampling
+from profiler.processes import Channel, one_line
+from profiler.sampling import Calibration
+from profiler.types import Protocol, Target, from_json, to_json
+
+# Largest difference from the framework's output, as a share of its largest value: float32
+# kernels that sum in another order stay below 1e-3 on every network we know; a folded branch or
+# a wrong layout is of the order of 1.
+MAX_RELATIVE_ERROR = 1e-2
+
+
+class WrongOutput(Exception):
+    """The runtime's output is not the framework's."""
+
+
+@dataclass
+class Item:
+    """One loaded workload and what has been seen of it."""
+
+    key: str
+    call: Callable[[], Any]
+    load_ns: int
+    first_ns: int
+    error: float | None
+    actual: Mapping[str, str]
+    calibration: Calibration = Calibration(0, 1)
+    samples_ns: list[int] = field(default_factory=list)
+
+
+def time_job(job: Mapping[str, Any], channel: Channel) -> None:
+    """Do a job: {target, protocol, seed, items: [{key, path, reference, calibration}]}."""
+    target = from_json(Target, job["target"])
+    protocol = from_json(Protocol, job["protocol"])
+    runtime = plugins.load("profiler.runtimes", target.runtime)
+    items: dict[str, Item] = {}
+    wanted = job["items"]
+    for number, entry in enumerate(wanted):
+        channel.announce(entry["key"])
+        channel.beat(0.3 * number / len(wanted))
+        try:
+            items[entry["key"]] = _prepare(entry, runtime, target, protocol)
+        except Exception as error:  # a workload's own error, of any kind: it becomes a Failure
+            _fail(channel, entry["key"], error, runtime)
+    _time(items, protocol, random.Random(job["seed"]), channel, runtime)
+
+
+def _time(
+    items: dict[str, Item],
+    protocol: Protocol,
+    generator: random.Random,
+    channel: Channel,
+    runtime: Any,
+) -> None:
+    gc.collect()
+    gc.disable()
+    before = environment.read_counters()
+    order = sampling.schedule(sorted(items), protocol.passes, generator)
+    for number, key in enumerate(order):
+        if key not in items:
+            continue
+        channel.announce(key)
+        channel.beat(0.3 + 0.7 * number / len(order))
+        item = items[key]
+        try:
+            item.samples_ns += sampling.visit(item.call, item.calibration.batch, protocol)
+        except Exception as error:  # as above
+            del items[key]
+            _fail(channel, key, error, runtime)
+    telemetry = environment.quietness(before, environment.read_counters())
+    for item in items.values():
+        channel.send(
+            {
+                "done": item.key,
+                "samples_ns": item.samples_ns,
+                "calibration": dataclasses.asdict(item.calibration),
+                "load_ns": item.load_ns,
+                "first_ns": item.first_ns,
+                "error": item.error,
+                "actual": dict(item.actual),
+                "telemetry": to_json(telemetry),
+            }
+        )
+
+
+def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: Protocol) -> Item:
+    before = time.perf_counter_ns()
+    session = runtime.load(entry["path"], target)
+    loaded = time.perf_counter_ns()
+    call = session.bind(random_feeds(session.inputs, protocol.input_seed))
+    started = time.perf_counter_ns()
+    outputs = call()
+    first = time.perf_counter_ns()
+    error = _compare(outputs, entry["reference"]) if entry.get("reference") else None
+    item = Item(entry["key"], call, loaded - before, first - started, error, session.actual)
+    if entry.get("calibration"):
+        item.calibration = Calibration(**entry["calibration"])
+        sampling.warm_up(call, item.calibration.warmup)
+    elif protocol.passes:
+        item.calibration = sampling.calibrate(call, protocol)
+    return item
+
+
+def random_feeds(inputs: list[tuple[str, tuple[int, ...], str]], seed: int) -> dict[str, Any]:
+    """Inputs by name: normal random floats, small random integers, of a fixed seed.
+
+    Zeros would lie: the time of a GELU may depend on the values.
+    """
+    import numpy
+
+    generator = numpy.random.default_rng(seed)
+    feeds = {}
+    for name, shape, kind in inputs:
+        if kind.startswith("float"):
+            feeds[name] = generator.standard_normal(shape, dtype="float32").astype(kind)
+        elif kind == "bool":
+            feeds[name] = generator.integers(0, 2, shape).astype(kind)
+        else:
+            feeds[name] = generator.integers(0, 8, shape).astype(kind)
+    return feeds
+
+
+def _compare(outputs: list[Any], reference: str) -> float:
+    """The largest relative error over all outputs. Raises WrongOutput beyond the tolerance."""
+    import numpy
+
+    worst = 0.0
+    with numpy.load(reference, allow_pickle=False) as expected:
+        for number, got in enumerate(outputs):
+            want = expected[f"output{number}"]
+            if got.shape != want.shape:
+                raise WrongOutput(f"output {number} has shape {got.shape}, torch's {want.shape}")
+            if not got.size:
+                continue
+            largest = float(numpy.abs(want).max()) or 1.0
+            difference = numpy.abs(got.astype("float64") - want.astype("float64"))
+            worst = max(worst, float(difference.max()) / largest)
+    if not worst <= MAX_RELATIVE_ERROR:
+        raise WrongOutput(f"the output differs from torch's by {worst:.2g} of its largest value")
+    return worst
+
+
+def _fail(channel: Channel, key: str, error: Exception, runtime: Any) -> None:
+    kind = "wrong-output" if isinstance(error, WrongOutput) else runtime.kind_of(error)
+    if isinstance(error, MemoryError):
+        kind = "out-of-memory"
+    channel.send({"done": key, "failure": kind, "message": one_line(error)[:2000]})

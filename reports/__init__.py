@@ -1,0 +1,1 @@
+"""Reports: outcomes in, text, picture or page out."""
