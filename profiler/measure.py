@@ -6,6 +6,7 @@ an interrupted run goes on where it stopped, and two runs at once share their ro
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import time
 import uuid
@@ -119,6 +120,35 @@ def collect(run: Collection) -> None:
             _take(run, job, random.Random(f"{run.seed}-{number}-{place}").randrange(2**31))
             if deadline is not None and time.monotonic() > deadline and number:
                 return
+
+
+def verify(
+    store: Store, target: Target, protocol: Protocol, items: Sequence[Item]
+) -> dict[str, Failure]:
+    """Load every artifact once and compare its outputs with torch's; nothing is timed.
+
+    Returns the failures by key: what does not load, and what computes something else.
+    """
+    once = dataclasses.replace(protocol, passes=0)
+    run = Collection(store, target, once, list(items), None)
+    by_key = {i.key: i for i in items}
+
+    def make_job(keys: list[str]) -> dict[str, Any]:
+        entries = [{**_entry(store, by_key[k]), "calibration": None} for k in keys]
+        return {"target": to_json(target), "protocol": to_json(once), "seed": 0, "items": entries}
+
+    def on_line(line: dict[str, Any]) -> None:
+        if "failure" in line:
+            _fail(run, by_key[line["done"]], line["failure"], line["message"], "")
+
+    def on_death(key: str, death: Death) -> None:
+        _fail(run, by_key[key], death.kind, death.message, death.log)
+
+    if by_key:
+        processes.run_surviving(
+            "profiler.worker:time_job", by_key, make_job, on_line, on_death, protocol.limit_s
+        )
+    return run.failures
 
 
 def _unfinished(run: Collection) -> list[Item]:

@@ -1,0 +1,155 @@
+"""Sequences of blocks as artifacts: each distinct block is exported once, all else is composed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from profiler import exporting, measure, plugins
+from profiler.exporting import Request
+from profiler.measure import Item, Progress
+from profiler.store import Store
+from profiler.types import Artifact, Failure, Protocol, Target, Workload
+
+# Rounds of tables: many short visits, in processes of their own. Rounds beat samples.
+PROTOCOL = Protocol(
+    warmup_floor_ns=4_000_000,
+    warmup_limit_ns=150_000_000,
+    sample_floor_ns=500_000,
+    visit_samples=12,
+    visit_limit_ns=8_000_000,
+    passes=4,
+    min_rounds=6,
+    max_rounds=6,
+    half_width=0.0,
+)
+
+
+@dataclass
+class Bench:
+    """All that building and checking have in common: where, on what, how, and who is told."""
+
+    store: Store
+    space: ModuleType
+    target: Target
+    protocol: Protocol
+    seed: int = 0
+    budget_s: float | None = None
+    on_stage: Callable[[str], None] = lambda _: None
+    on_progress: Callable[[Progress], None] = lambda _: None
+    failures: list[Failure] = field(default_factory=list)
+    composed: list[Artifact] = field(default_factory=list)
+
+    @property
+    def format(self) -> str:
+        """The artifact format of the target's runtime."""
+        return str(plugins.load("profiler.runtimes", self.target.runtime).FORMAT)
+
+
+def sequence_name(blocks: Sequence[str]) -> str:
+    """One text for a sequence: repeated blocks are counted."""
+    parts: list[list[str]] = []
+    for block in blocks:
+        if parts and parts[-1][0] == block:
+            parts[-1].append(block)
+        else:
+            parts.append([block])
+    return " ".join(p[0] if len(p) == 1 else f"{len(p)}*{p[0]}" for p in parts)
+
+
+def export_blocks(bench: Bench, keys: Iterable[str]) -> dict[str, Artifact]:
+    """Every distinct block as an artifact, checked against torch; failures are kept apart."""
+    wanted = {k: Request(bench.space.workload(k), bench.format) for k in sorted(set(keys))}
+    found = _build(bench, wanted, "exporting blocks")
+    items = [
+        measure.item(wanted[k].workload, a, bench.target, bench.protocol) for k, a in found.items()
+    ]
+    wrong = measure.verify(bench.store, bench.target, bench.protocol, items)
+    bench.failures += wrong.values()
+    bad = {f.workload.key for f in wrong.values()}
+    return {k: a for k, a in found.items() if wanted[k].workload.key not in bad}
+
+
+def compose(
+    bench: Bench, sequences: Mapping[str, Sequence[str]], blocks: Mapping[str, Artifact]
+) -> dict[str, Item]:
+    """Items for sequences of blocks, by the caller's names; those that lack a block are left out."""
+    requests = {}
+    for name, keys in sequences.items():
+        if all(k in blocks for k in keys):
+            parameters = {"space": bench.space.__name__, "blocks": list(keys)}
+            workload = Workload("profiler.tables.networks:compose", parameters, name)
+            requests[name] = Request(workload, bench.format, tuple(blocks[k] for k in keys))
+    artifacts = _build(bench, requests, "composing chains and networks")
+    bench.composed += artifacts.values()
+    return {
+        n: measure.item(requests[n].workload, a, bench.target, bench.protocol)
+        for n, a in artifacts.items()
+    }
+
+
+def real(bench: Bench, workloads: Mapping[str, Workload]) -> dict[str, Item]:
+    """Items for whole networks that go through the exporter as they are."""
+    requests = {n: Request(w, bench.format) for n, w in workloads.items()}
+    artifacts = _build(bench, requests, "exporting networks")
+    return {
+        n: measure.item(requests[n].workload, a, bench.target, bench.protocol)
+        for n, a in artifacts.items()
+    }
+
+
+def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[str, Artifact]:
+    if not requests:
+        return {}
+    bench.on_stage(stage)
+    done = 0
+
+    def on_result(_: Request, __: object) -> None:
+        nonlocal done
+        done += 1
+        bench.on_progress(Progress(done, len(requests)))
+
+    waiting = Progress(0, len(requests), "another opclock is timing; waiting for it")
+    results = exporting.build(
+        bench.store,
+        requests,
+        on_result,
+        lambda: bench.on_progress(waiting),
+        bench.protocol.limit_s,
+        hands=max(1, min(4, os.cpu_count() or 1)),
+    )
+    bench.failures += [r for r in results.values() if isinstance(r, Failure)]
+    return {k: r for k, r in results.items() if isinstance(r, Artifact)}
+
+
+def take_rounds(bench: Bench, items: Sequence[Item], canary: Item | None) -> dict[str, dict[str, float]]:
+    """Measure items in shared rounds. Returns their round medians, ns, by key and process."""
+    bench.on_stage("measuring")
+    run = measure.Collection(
+        bench.store,
+        bench.target,
+        bench.protocol,
+        list(items),
+        canary,
+        seed=bench.seed,
+        together=False,
+        budget_s=bench.budget_s,
+        on_progress=bench.on_progress,
+    )
+    measure.collect(run)
+    bench.failures += run.failures.values()
+    observed = {}
+    for item in items:
+        taken = measure.measurement(bench.store, item, bench.target, bench.protocol)
+        if taken is not None and item.key not in run.failures:
+            observed[item.key] = measure.round_medians(taken)
+    return observed
+
+
+def tidy(bench: Bench) -> None:
+    """Delete composed artifacts: they are large, and made again in milliseconds."""
+    for artifact in bench.composed:
+        bench.store.discard(artifact)
+    bench.composed.clear()
