@@ -8,6 +8,7 @@ that they are made of the same operators.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def export(model: Model, out: Path) -> dict[str, Any]:
         raise MissingPackage(f"exporting to ONNX needs torch and onnx: {INSTALL}")
     import torch
 
+    _keep_operator_registry()
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             model.module, model.inputs, dynamo=True, opset_version=OPSET, verbose=False
@@ -50,6 +52,22 @@ def export(model: Model, out: Path) -> dict[str, Any]:
     size = sum(p.numel() * p.element_size() for p in model.module.parameters())
     program.save(str(out), external_data=size > MAX_INSIDE_BYTES)
     return facts(out)
+
+
+@functools.cache
+def _keep_operator_registry() -> None:
+    """Let torch make its registry of ONNX translations once, not for every export.
+
+    It parses 500 functions each time, which is two thirds of a small block's export. The name
+    is private to torch; where it is gone, exports only take longer.
+    """
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch.onnx._internal.exporter import _registration
+
+        registry = _registration.ONNXRegistry
+        registry.from_torchlib = staticmethod(  # type: ignore[method-assign, assignment]
+            functools.cache(registry.from_torchlib)
+        )
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ class Item:
     workload: Workload
     artifact: Artifact
     key: str
+    cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,22 @@ class Collection:
 
 
 def item(
-    workload: Workload, artifact: Artifact, target: Target, protocol: Protocol, replica: int = 0
+    workload: Workload,
+    artifact: Artifact,
+    target: Target,
+    protocol: Protocol,
+    replica: int = 0,
+    cold: bool = False,
 ) -> Item:
     """An item whose key holds all that decides its latency.
 
-    `replica` tells apart a workload and itself, when the two are compared.
+    `replica` tells apart a workload and itself, when the two are compared; `cold` has the
+    caches emptied before each sample.
     """
     runtime = plugins.load("profiler.runtimes", target.runtime)
     device = devices.device(target.device)
-    parts = [str(target), runtime.version(), device.fingerprint, to_json(protocol), replica]
-    return Item(workload, artifact, digest(artifact.digest, *parts))
+    parts = [str(target), runtime.version(), device.fingerprint, to_json(protocol), replica, cold]
+    return Item(workload, artifact, digest(artifact.digest, *parts), cold)
 
 
 def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
@@ -216,6 +223,7 @@ def _entry(store: Store, wanted: Item) -> dict[str, Any]:
         "key": wanted.key,
         "path": wanted.artifact.path,
         "reference": wanted.artifact.reference,
+        "cold": wanted.cold,
         "calibration": to_json(calibration) if calibration else None,
     }
 

@@ -125,7 +125,7 @@ def _child(entry: str, folder: Path, log: Any) -> Iterator[subprocess.Popen[byte
         stdout=subprocess.PIPE,
         stderr=log,
         start_new_session=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
     )
     try:
         yield child

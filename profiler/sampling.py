@@ -68,22 +68,30 @@ def warm_up(call: Call, count: int) -> None:
 
 
 def visit(
-    call: Call, batch: int, protocol: Protocol, clock: Clock = time.perf_counter_ns
+    call: Call,
+    batch: int,
+    protocol: Protocol,
+    clock: Clock = time.perf_counter_ns,
+    evict: Call | None = None,
 ) -> list[int]:
-    """One visit: an untimed run to bring the workload's own data back, then timed samples.
+    """One visit: an untimed run to bring the workload's own code back, then timed samples.
 
-    Returns nanoseconds per inference; each sample spans `batch` inferences.
+    Returns nanoseconds per inference; each sample spans `batch` inferences. `evict` is called
+    before each sample of a workload that is to be timed with cold caches.
     """
     call()
     samples: list[int] = []
-    start = clock()
+    spent = 0
     while len(samples) < protocol.visit_samples:
+        if evict is not None:
+            evict()
         before = clock()
         for _ in range(batch):
             call()
         after = clock()
         samples.append(max(1, round((after - before) / batch)))
-        if len(samples) >= 2 and after - start >= protocol.visit_limit_ns:
+        spent += after - before
+        if len(samples) >= 2 and spent >= protocol.visit_limit_ns:
             break
     return samples
 

@@ -116,6 +116,8 @@ class Protocol:
 
     A round is one fresh process. In a round each workload is visited `passes` times in shuffled
     order; a visit takes `visit_samples` samples, fewer if they would exceed `visit_limit_ns`.
+    Before each sample of a workload that is to be timed cold, `evict_bytes` of other memory are
+    read, so that its weights are no longer in the caches.
     """
 
     warmup_floor_ns: int = 100_000_000
@@ -131,6 +133,7 @@ class Protocol:
     max_foreign_cores: float = 0.5
     max_steal: float = 0.05
     input_seed: int = 0
+    evict_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class Item:
     first_ns: int
     error: float | None
     actual: Mapping[str, str]
+    cold: bool
     calibration: Calibration = Calibration(0, 1)
     samples_ns: list[int] = field(default_factory=list)
 
@@ -70,6 +71,7 @@ def _time(
 ) -> None:
     gc.collect()
     gc.disable()
+    evict = evictor(protocol.evict_bytes)
     before = environment.read_counters()
     order = sampling.schedule(sorted(items), protocol.passes, generator)
     for number, key in enumerate(order):
@@ -79,7 +81,10 @@ def _time(
         channel.beat(0.3 + 0.7 * number / len(order))
         item = items[key]
         try:
-            item.samples_ns += sampling.visit(item.call, item.calibration.batch, protocol)
+            batch = 1 if item.cold else item.calibration.batch
+            item.samples_ns += sampling.visit(
+                item.call, batch, protocol, evict=evict if item.cold else None
+            )
         except Exception as error:  # as above
             del items[key]
             _fail(channel, key, error, runtime)
@@ -108,13 +113,21 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     outputs = call()
     first = time.perf_counter_ns()
     error = _compare(outputs, entry["reference"]) if entry.get("reference") else None
-    item = Item(entry["key"], call, loaded - before, first - started, error, session.actual)
+    cold = bool(entry.get("cold")) and protocol.evict_bytes > 0
+    item = Item(entry["key"], call, loaded - before, first - started, error, session.actual, cold)
     if entry.get("calibration"):
         item.calibration = Calibration(**entry["calibration"])
         sampling.warm_up(call, item.calibration.warmup)
     elif protocol.passes:
         item.calibration = sampling.calibrate(call, protocol)
     return item
+
+
+def evictor(size_bytes: int) -> Callable[[], Any]:
+    """A call that reads so much memory that the caches hold nothing else afterwards."""
+    import numpy
+
+    return numpy.ones(max(1, size_bytes // 4), dtype="float32").sum
 
 
 def random_feeds(inputs: list[tuple[str, tuple[int, ...], str]], seed: int) -> dict[str, Any]:

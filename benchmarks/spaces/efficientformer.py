@@ -67,11 +67,13 @@ class Architecture:
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Blocks to measure in a row. `scaffold` names the constant part of its latency: chains that
-    share it differ only by the rows in `counted`."""
+    share it differ only by the rows in `counted`. A `cold` chain is timed with caches emptied, as
+    a network's own weights would empty them; chains without weights to speak of are not."""
 
     blocks: tuple[str, ...]
     scaffold: str
     counted: tuple[str, ...]
+    cold: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +249,7 @@ def chains(grid: Grid) -> list[Chain]:
     Blocks that keep their shape: one and four of them behind an anchor, the slope is the row.
     Blocks that change it: what a chain with them takes beyond one without.
     """
-    found = [Chain(("nothing",), "overhead", ())]
+    found = [Chain(("nothing",), "overhead", (), cold=False)]
     for stage, resolution in enumerate(RESOLUTIONS):
         for width in grid.widths[stage]:
             found += _slope(("anchor",), "mb4d", resolution, resolution, width)
@@ -275,13 +277,13 @@ def _ends(grid: Grid, third: int) -> list[Chain]:
     found = []
     for width in grid.widths[0]:
         blocks = (f"stem/{width}", f"mb4d/56/{width}")
-        found.append(Chain(blocks, "overhead", blocks))
+        found.append(Chain(blocks, "overhead", blocks, cold=False))
     for stage in range(third, 4):
         for width in grid.knots[stage]:
             place = f"{RESOLUTIONS[stage]}/{width}"
             anchor, flat = f"anchor/{place}", f"flat/{place}"
-            found.append(Chain((anchor,), anchor + "/alone", ()))
-            found.append(Chain((anchor, flat), anchor + "/alone", (flat,)))
+            found.append(Chain((anchor,), anchor + "/alone", (), cold=False))
+            found.append(Chain((anchor, flat), anchor + "/alone", (flat,), cold=False))
     for width in grid.knots[3]:
         tail = (f"mb3d/49/{width}", f"head/{width}")
         front = (f"anchor/7/{width}", f"flat/7/{width}")

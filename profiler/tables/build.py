@@ -66,7 +66,9 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     wholes = {str(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
     every = {k for c in chains.values() for k in c.blocks} | {k for r in wholes.values() for k in r}
     blocks = networks.export_blocks(bench, every)
-    items = networks.compose(bench, {**{n: c.blocks for n, c in chains.items()}, **wholes}, blocks)
+    sequences = {**{n: c.blocks for n, c in chains.items()}, **wholes}
+    cold = {n for n, c in chains.items() if c.cold}
+    items = networks.compose(bench, sequences, blocks, cold)
     items |= networks.real(bench, wanted.real)
     canary = next((items[str(a)] for a in wanted.references if str(a) in items), None)
     observed = networks.take_rounds(bench, list(items.values()), canary)

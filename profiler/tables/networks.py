@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 
@@ -13,17 +13,21 @@ from profiler.measure import Item, Progress
 from profiler.store import Store
 from profiler.types import Artifact, Failure, Protocol, Target, Workload
 
-# Rounds of tables: many short visits, in processes of their own. Rounds beat samples.
+# Rounds of tables: few short visits in many fresh processes, because processes differ more than
+# visits do. The chains are timed with caches emptied: in a network the weights of a block have
+# been pushed out by those of all others since it ran last, in a chain of few blocks they have
+# not, and its slope would be too small (docs/METHOD.md has the figures).
 PROTOCOL = Protocol(
     warmup_floor_ns=4_000_000,
     warmup_limit_ns=150_000_000,
     sample_floor_ns=500_000,
     visit_samples=12,
     visit_limit_ns=8_000_000,
-    passes=4,
-    min_rounds=6,
-    max_rounds=6,
+    passes=2,
+    min_rounds=10,
+    max_rounds=10,
     half_width=0.0,
+    evict_bytes=32 << 20,
 )
 
 
@@ -73,7 +77,10 @@ def export_blocks(bench: Bench, keys: Iterable[str]) -> dict[str, Artifact]:
 
 
 def compose(
-    bench: Bench, sequences: Mapping[str, Sequence[str]], blocks: Mapping[str, Artifact]
+    bench: Bench,
+    sequences: Mapping[str, Sequence[str]],
+    blocks: Mapping[str, Artifact],
+    cold: Container[str] = (),
 ) -> dict[str, Item]:
     """Items for sequences of blocks, by the caller's names; those that lack a block are left out."""
     requests = {}
@@ -85,7 +92,7 @@ def compose(
     artifacts = _build(bench, requests, "composing chains and networks")
     bench.composed += artifacts.values()
     return {
-        n: measure.item(requests[n].workload, a, bench.target, bench.protocol)
+        n: measure.item(requests[n].workload, a, bench.target, bench.protocol, cold=n in cold)
         for n, a in artifacts.items()
     }
 
