@@ -30,7 +30,7 @@ def timm() -> Any:
 
 def _tolerate_torchvision() -> None:
     try:
-        import torchvision  # noqa: F401  (the import itself is what is tried)
+        import torchvision
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
@@ -38,7 +38,7 @@ def _tolerate_torchvision() -> None:
 
         for name in [n for n in sys.modules if n.partition(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for operator in ("nms", "qnms"):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         # The declarations live as long as the object that made them.

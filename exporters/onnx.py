@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _keep_operator_registry() -> None:
         from torch.onnx._internal.exporter import _registration
 
         registry = _registration.ONNXRegistry
-        registry.from_torchlib = staticmethod(  # type: ignore[method-assign, assignment]
+        registry.from_torchlib = staticmethod(  # type: ignore[method-assign]
             functools.cache(registry.from_torchlib)
         )
 
@@ -84,7 +84,9 @@ def adopt(graph: Graph, out: Path) -> dict[str, Any]:
     has no number and none was given.
     """
     if not installed("onnx"):
-        raise MissingPackage("reading an ONNX file needs the onnx package: pip install onnx==1.23.2")
+        raise MissingPackage(
+            "reading an ONNX file needs the onnx package: pip install onnx==1.23.2"
+        )
     import onnx
 
     model = _read(graph.path)
@@ -129,7 +131,9 @@ def _fix_shapes(model: Any, graph: Graph) -> None:
         dimensions = value.type.tensor_type.shape.dim
         wanted = graph.shapes.get(name)
         if wanted and len(wanted) != len(dimensions):
-            raise BadModelFile(f"input {name!r} has {len(dimensions)} dimensions, not {len(wanted)}")
+            raise BadModelFile(
+                f"input {name!r} has {len(dimensions)} dimensions, not {len(wanted)}"
+            )
         for number, dimension in enumerate(dimensions):
             if dimension.dim_value > 0 and (not wanted or wanted[number] == dimension.dim_value):
                 continue
@@ -233,7 +237,7 @@ def _facts(model: Any) -> dict[str, Any]:
     return {"operators": operators, "parameters": sum(counts.values()), "precision": precision}
 
 
-def _count(tensor: Any, floats: dict[int, str], counts: dict[str, int]) -> None:
+def _count(tensor: Any, floats: Mapping[Any, str], counts: dict[str, int]) -> None:
     size = 1
     for dimension in tensor.dims:
         size *= dimension

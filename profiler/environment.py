@@ -36,13 +36,16 @@ def hardware() -> dict[str, Any]:
     """Processor, cores, caches, memory and system."""
     return {
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "machine": platform.machine(),
         "caches": _caches(),
         "memory_bytes": memory_bytes(),
         "system": platform.system(),
         "kernel": platform.release(),
-        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")) or "unknown",
+        "governor": _read(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"))
+        or "unknown",
     }
 
 

@@ -3,7 +3,7 @@
 OpclockError                 the root: catch this one to catch them all
 ├── UsageError               the request cannot be understood; exit code 2
 │   ├── UnknownName          a model, target, block, ... that does not exist (nearest names offered)
-│   ├── BadTarget            a target that cannot be parsed, or options that its runtime does not take
+│   ├── BadTarget            a target that cannot be parsed, or that its runtime does not take
 │   ├── BadModelFile         not an ONNX file, truncated, of another format
 │   │   └── DynamicShape     a dimension without a number
 │   ├── BadArchitecture      an architecture outside its space

@@ -115,6 +115,7 @@ def collect(run: Collection) -> None:
     """
     deadline = time.monotonic() + run.budget_s if run.budget_s is not None else None
     started = _unfinished(run)
+    _remember(run, started)
     for number in range(2 * run.protocol.max_rounds + 2):
         todo = _unfinished(run)
         late = deadline is not None and time.monotonic() > deadline
@@ -156,6 +157,21 @@ def verify(
             "profiler.worker:time_job", by_key, make_job, on_line, on_death, protocol.limit_s
         )
     return run.failures
+
+
+def _remember(run: Collection, items: Sequence[Item]) -> None:
+    """Write down what the keys of the rounds to come stand for."""
+    shared = {
+        "target": to_json(run.target),
+        "protocol": to_json(run.protocol),
+        "environment": environment.describe(),
+    }
+    records = {
+        i.key: {"workload": to_json(i.workload), "artifact": to_json(i.artifact), **shared}
+        for i in items
+    }
+    if records:
+        run.store.add_measurements(records)
 
 
 def _unfinished(run: Collection) -> list[Item]:
@@ -234,9 +250,7 @@ def _fail(run: Collection, failed: Item, kind: str, message: str, log: str) -> N
     run.store.add_failure(failure)
 
 
-def _keep(
-    run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str
-) -> None:
+def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str) -> None:
     canary_ns = None
     canary_flags: list[str] = []
     if run.canary is not None:
@@ -306,7 +320,7 @@ def measurement(
         target,
         protocol,
         wanted.artifact,
-        environment.describe(),
+        store.environment(wanted.key),
         rounds,
         tuple(flags),
     )

@@ -125,7 +125,12 @@ def _child(entry: str, folder: Path, log: Any) -> Iterator[subprocess.Popen[byte
         stdout=subprocess.PIPE,
         stderr=log,
         start_new_session=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        },
     )
     try:
         yield child
@@ -143,9 +148,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _listen(
-    child: subprocess.Popen[bytes], on_line: OnLine, limit_s: float
-) -> tuple[bool, bool]:
+def _listen(child: subprocess.Popen[bytes], on_line: OnLine, limit_s: float) -> tuple[bool, bool]:
     """Pass lines on until the child closes its output. Returns (finished, timed out)."""
     assert child.stdout is not None
     finished = False
@@ -255,9 +258,9 @@ def _prefer_as_victim() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """One line for an exception, its type first."""
-    text = str(error).strip() or "no message"
-    return f"{type(error).__name__}: {text}"
+    """One line for an exception, its type first, then what it says first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def chunks(keys: Sequence[str], count: int) -> list[list[str]]:

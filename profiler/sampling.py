@@ -16,7 +16,6 @@ Call = Callable[[], object]
 Clock = Callable[[], int]
 
 CHECK_EVERY_SAMPLES = 4
-MIN_WARM_SAMPLES = 8
 STEADY = 0.02
 
 
@@ -42,7 +41,8 @@ def calibrate(call: Call, protocol: Protocol, clock: Clock = time.perf_counter_n
         call()
         samples.append(clock() - before)
         spent += samples[-1]
-        due = len(samples) % CHECK_EVERY_SAMPLES == 0 or spent >= protocol.warmup_limit_ns
+        due = len(samples) % CHECK_EVERY_SAMPLES == 0 or len(samples) == protocol.warmup_runs
+        due = due or spent >= protocol.warmup_limit_ns
         if due and _warm(samples, spent, protocol):
             break
     last = samples[-max(1, len(samples) // 4) :]
@@ -53,8 +53,10 @@ def calibrate(call: Call, protocol: Protocol, clock: Clock = time.perf_counter_n
 def _warm(samples: list[int], spent: int, protocol: Protocol) -> bool:
     if spent >= protocol.warmup_limit_ns:
         return True
-    if spent < protocol.warmup_floor_ns or len(samples) < MIN_WARM_SAMPLES:
+    if spent < protocol.warmup_floor_ns or len(samples) < protocol.warmup_runs:
         return False
+    if len(samples) < 4:
+        return True
     quarter = len(samples) // 4
     third = median(samples[2 * quarter : 3 * quarter])
     last = median(samples[3 * quarter :])

@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,12 +209,19 @@ class Store:
 
     # Measurements --------------------------------------------------------------------------
 
-    def add_measurement(self, key: str, record: dict[str, Any]) -> None:
-        """Remember what a key stands for."""
+    def add_measurements(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remember what keys stand for: workload, target, protocol, artifact, environment."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?)", (key, now(), canonical(record))
+            connection.executemany(
+                "INSERT OR IGNORE INTO measurements VALUES (?, ?, ?)",
+                [(key, now(), canonical(record)) for key, record in records.items()],
             )
+
+    def environment(self, key: str) -> dict[str, Any]:
+        """The environment in which a measurement was begun; empty when it is not known."""
+        query = "SELECT record FROM measurements WHERE key = ?"
+        row = self._connection.execute(query, (key,)).fetchone()
+        return dict(json.loads(row[0])["environment"]) if row else {}
 
     def measurements(self) -> list[dict[str, Any]]:
         """What has been measured, newest first."""

@@ -120,6 +120,7 @@ class Protocol:
     read, so that its weights are no longer in the caches.
     """
 
+    warmup_runs: int = 8
     warmup_floor_ns: int = 100_000_000
     warmup_limit_ns: int = 2_000_000_000
     sample_floor_ns: int = 1_000_000
@@ -305,9 +306,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
         return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if arguments and type(None) in arguments:
-        if value is None:
-            return None
         (kind,) = [a for a in arguments if a is not type(None)]
+        return None if value is None else _decode(kind, value, where)
     return _scalar(kind, value, where)
 
 

@@ -26,6 +26,9 @@ from profiler.types import Protocol, Target, from_json, to_json
 MAX_RELATIVE_ERROR = 1e-2
 
 
+UNCALIBRATED = Calibration(0, 1)
+
+
 class WrongOutput(Exception):
     """The runtime's output is not the framework's."""
 
@@ -41,7 +44,7 @@ class Item:
     error: float | None
     actual: Mapping[str, str]
     cold: bool
-    calibration: Calibration = Calibration(0, 1)
+    calibration: Calibration = UNCALIBRATED
     samples_ns: list[int] = field(default_factory=list)
 
 
@@ -50,6 +53,7 @@ def time_job(job: Mapping[str, Any], channel: Channel) -> None:
     target = from_json(Target, job["target"])
     protocol = from_json(Protocol, job["protocol"])
     runtime = plugins.load("profiler.runtimes", target.runtime)
+    runtime.start()
     items: dict[str, Item] = {}
     wanted = job["items"]
     for number, entry in enumerate(wanted):

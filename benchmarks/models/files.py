@@ -32,7 +32,9 @@ def exported_program(
         raise BadModelFile(f"{path} holds no example inputs: export it again with them")
     inputs, keywords = program.example_inputs
     if keywords:
-        raise BadModelFile(f"{path} takes keyword inputs ({', '.join(keywords)}): export it without")
+        raise BadModelFile(
+            f"{path} takes keyword inputs ({', '.join(keywords)}): export it without"
+        )
     for node in program.graph.nodes:
         if node.op != "placeholder" or not hasattr(node.meta.get("val"), "shape"):
             continue

@@ -14,7 +14,9 @@ def _after_convolution(activation: Any, channels: int, resolution: int) -> Model
     from torch import nn
 
     hidden = 4 * channels
-    layers = nn.Sequential(nn.Conv2d(channels, hidden, 1), activation, nn.Conv2d(hidden, channels, 1))
+    layers = nn.Sequential(
+        nn.Conv2d(channels, hidden, 1), activation, nn.Conv2d(hidden, channels, 1)
+    )
     return Model(layers.eval(), (torch.randn(1, channels, resolution, resolution),))
 
 

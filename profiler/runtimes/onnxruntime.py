@@ -54,6 +54,11 @@ def version() -> str:
     return package_version("onnxruntime") or "not installed"
 
 
+def start() -> None:
+    """Import the engine, so that no artifact's load time includes it."""
+    import onnxruntime  # noqa: F401
+
+
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that ONNX Runtime takes."""
     threads = target.options["threads"]

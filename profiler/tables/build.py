@@ -82,7 +82,11 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
     polished = estimate.polish(by_name)
-    compared = {n: against(table, n, space.rows(space.parse(n)), polished, n) for n in wanted.real if n in by_name}
+    compared = {
+        n: against(table, n, space.rows(space.parse(n)), polished, n)
+        for n in wanted.real
+        if n in by_name
+    }
     networks.tidy(bench)
     return table, compared
 
@@ -200,9 +204,7 @@ def close(lines: Sequence[Network], seed: int) -> Closure:
     )
 
 
-def _provenance(
-    bench: Bench, polished: Polished, found: Mapping[str, Estimated]
-) -> dict[str, Any]:
+def _provenance(bench: Bench, polished: Polished, found: Mapping[str, Estimated]) -> dict[str, Any]:
     speeds = sorted(polished.speed.values())
     return {
         "opclock": profiler.__version__,
@@ -215,4 +217,3 @@ def _provenance(
         "overhead_interval_ns": [round(found["overhead"].low_ns), round(found["overhead"].high_ns)],
         "failures": [f"{f.workload.name}: {f.kind}: {f.message}" for f in bench.failures],
     }
-

@@ -71,14 +71,20 @@ def chosen(
 
 
 def check(
-    bench: Bench, table: LatencyTable, names: Sequence[str], seed: int, count: int
+    bench: Bench,
+    table: LatencyTable,
+    names: Sequence[str],
+    seed: int,
+    count: int,
+    force: bool = False,
 ) -> Checked:
     """Measure networks and compare them with the table's predictions.
 
-    Raises MissingEntry when the table lacks a row of one of them, WorkloadFailed when nothing
-    could be measured.
+    `force` checks a table of another device or version too. Raises MissingEntry when the table
+    lacks a row of one of them, WorkloadFailed when nothing could be measured.
     """
-    require_same(table, bench.target)
+    if not force:
+        require_same(table, bench.target)
     rows, real = chosen(bench, table, names, seed, count)
     if not rows:
         raise UsageError("no network to check: name some with --archs, or ask for --count N")

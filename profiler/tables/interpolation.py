@@ -74,11 +74,11 @@ def _boxes(place: Place, points: Mapping[Place, float]) -> list[tuple[Place, Pla
         return [(max(below), min(above))] if below and above else []
     axis0 = sorted({p[0] for p in points})
     axis1 = sorted({p[1] for p in points})
-    found = []
+    found: list[tuple[Place, Place]] = []
     for a in _around(place[0], axis0):
         for b in _around(place[1], axis1):
             if all((x, y) in points for x in a for y in b):
-                found.append(((a[0], b[0]), (a[1], b[1])))
+                found += [((a[0], b[0]), (a[1], b[1]))]
     return found
 
 

@@ -18,14 +18,15 @@ from profiler.types import Artifact, Failure, Protocol, Target, Workload
 # been pushed out by those of all others since it ran last, in a chain of few blocks they have
 # not, and its slope would be too small (docs/METHOD.md has the figures).
 PROTOCOL = Protocol(
-    warmup_floor_ns=4_000_000,
-    warmup_limit_ns=150_000_000,
+    warmup_runs=2,
+    warmup_floor_ns=0,
+    warmup_limit_ns=20_000_000,
     sample_floor_ns=500_000,
     visit_samples=12,
     visit_limit_ns=8_000_000,
     passes=2,
-    min_rounds=10,
-    max_rounds=10,
+    min_rounds=8,
+    max_rounds=8,
     half_width=0.0,
     evict_bytes=32 << 20,
 )
@@ -41,6 +42,7 @@ class Bench:
     protocol: Protocol
     seed: int = 0
     budget_s: float | None = None
+    again: bool = False
     on_stage: Callable[[str], None] = lambda _: None
     on_progress: Callable[[Progress], None] = lambda _: None
     failures: list[Failure] = field(default_factory=list)
@@ -82,7 +84,7 @@ def compose(
     blocks: Mapping[str, Artifact],
     cold: Container[str] = (),
 ) -> dict[str, Item]:
-    """Items for sequences of blocks, by the caller's names; those that lack a block are left out."""
+    """Items for sequences of blocks, by the caller's names; what lacks a block is left out."""
     requests = {}
     for name, keys in sequences.items():
         if all(k in blocks for k in keys):
@@ -131,9 +133,13 @@ def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[st
     return {k: r for k, r in results.items() if isinstance(r, Artifact)}
 
 
-def take_rounds(bench: Bench, items: Sequence[Item], canary: Item | None) -> dict[str, dict[str, float]]:
+def take_rounds(
+    bench: Bench, items: Sequence[Item], canary: Item | None
+) -> dict[str, dict[str, float]]:
     """Measure items in shared rounds. Returns their round medians, ns, by key and process."""
     bench.on_stage("measuring")
+    if bench.again:
+        bench.store.put_by([i.key for i in items])
     run = measure.Collection(
         bench.store,
         bench.target,

@@ -90,7 +90,7 @@ class LatencyTable:
         held = {k: self.entries.get(k) or self._absent(k, fill) for k in counts}
         parts = {k: self.scale * held[k].ns * n for k, n in counts.items()}
         total = self.overhead_ns + sum(parts.values())
-        kinds = {source: 0.0 for source in SOURCES}
+        kinds = dict.fromkeys(SOURCES, 0.0)
         for key, part in parts.items():
             kinds[held[key].source] += part / total
         spread = math.sqrt(sum((_spread(held[k]) * self.scale * n) ** 2 for k, n in counts.items()))
@@ -106,7 +106,9 @@ class LatencyTable:
         )
 
     def _absent(self, key: str, fill: bool) -> Entry:
-        value = interpolate(key, {k: float(e.ns) for k, e in self.entries.items()}) if fill else None
+        value = (
+            interpolate(key, {k: float(e.ns) for k, e in self.entries.items()}) if fill else None
+        )
         if value is None:
             close = ", ".join(nearest_keys(key, self.entries)) or "none of its family"
             how = "" if fill else "; --interpolate fills gaps between neighbours"
@@ -173,7 +175,9 @@ def render(table: LatencyTable) -> str:
 
 
 def _order(key: str) -> tuple[Any, ...]:
-    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in key.replace("-", "/").split("/"))
+    return tuple(
+        (0, int(p), "") if p.isdigit() else (1, 0, p) for p in key.replace("-", "/").split("/")
+    )
 
 
 def load(path: Path) -> LatencyTable:
@@ -226,5 +230,7 @@ def faults(entries: Any) -> list[str]:
             elif value < 0 or (name == "ns" and value == 0):
                 found.append(f"{key}: {name} is {value}; a block cannot take that")
         if entry.get("source") not in SOURCES:
-            found.append(f"{key}: source {entry.get('source')!r} is not one of {', '.join(SOURCES)}")
+            found.append(
+                f"{key}: source {entry.get('source')!r} is not one of {', '.join(SOURCES)}"
+            )
     return found

@@ -1,0 +1,286 @@
+"""The command line: parse, call, turn errors into exit codes.
+
+0: done. 1: a measured thing failed. 2: wrong usage. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import profiler
+from profiler.errors import OpclockError
+
+DEFAULT_TARGET = "host/onnxruntime"
+# Which file of profiler/commands holds a command, where it has another name.
+ROOMS = {"doctor": "examine", "list": "examine", "export": "measuring", "measure": "measuring"}
+EPILOG = """\
+examples:
+  opclock doctor
+  opclock measure mobilenetv2_100 --on host/onnxruntime:cpu,fp32,threads=1
+  opclock measure mynets:build_a mynets:build_b --json
+  opclock measure model.onnx --shape input=1,3,224,224
+  opclock table build efficientformer -o v1.json
+  opclock table predict v1.json --archs l1 64-128-320-512/4-4-12-6/4
+  opclock table check v1.json --archs l1 l3 --seed 7 --count 20
+  opclock demo -o demo.html
+
+exit codes: 0 done, 1 a measured thing failed, 2 wrong usage, 130 interrupted.
+A target is device/runtime:unit,precision,option=value; parts may be left out.
+"""
+
+
+def default_store() -> Path:
+    """Where measurements are kept unless --store says otherwise."""
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local/share")
+    return Path(data) / "opclock"
+
+
+def budget(text: str) -> float:
+    """Seconds from '90', '90s', '10m' or '1.5h'."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 10m or 1h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """An input's name and its whole shape, from 'input=1,3,224,224'."""
+    name, _, numbers = text.partition("=")
+    try:
+        sizes = tuple(int(n) for n in numbers.split(","))
+    except ValueError:
+        sizes = ()
+    if not name or not sizes or min(sizes) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a shape such as input=1,3,224,224")
+    return name, sizes
+
+
+def positive(text: str) -> int:
+    """A whole number above zero."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole grammar of the command line."""
+    top = argparse.ArgumentParser(
+        prog="opclock",
+        description="How long a network takes on a device with a compiler, and why.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"opclock {profiler.__version__}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_doctor_and_list(commands)
+    _add_export_and_measure(commands)
+    _add_table(commands)
+    demo = _command(
+        commands,
+        "demo",
+        "a small table, EfficientFormer-L1 predicted and measured, one page",
+        "opclock demo -o demo.html",
+    )
+    _measuring(demo)
+    demo.add_argument("--on", default=DEFAULT_TARGET, metavar="TARGET", help="where to measure")
+    _output(demo, "the page", default=Path("opclock-demo.html"))
+    return top
+
+
+def _command(commands: Any, name: str, text: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=f"profiler.commands.{ROOMS.get(name, name)}:run_{name}")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+    command.add_argument(
+        "--store",
+        type=Path,
+        default=default_store(),
+        metavar="DIR",
+        help="where measurements are kept (default: %(default)s)",
+    )
+    return command
+
+
+def _output(command: argparse.ArgumentParser, what: str, default: Path | None = None) -> None:
+    command.add_argument(
+        "-o", "--output", type=Path, default=default, metavar="FILE", help=f"write {what} to FILE"
+    )
+
+
+def _measuring(command: argparse.ArgumentParser, count: str = "") -> None:
+    """Flags of all commands that measure."""
+    command.add_argument(
+        "--again", action="store_true", help="measure anew what the store holds already"
+    )
+    command.add_argument(
+        "--budget", type=budget, metavar="TIME", help="stop taking rounds after 90s, 10m, 1h"
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random")
+    command.add_argument(
+        "--limit",
+        type=budget,
+        default=120.0,
+        metavar="TIME",
+        help="end a workload that shows no sign of life for so long (default: 2m)",
+    )
+    if count:
+        command.add_argument("--count", type=positive, metavar="N", help=count)
+
+
+def _add_doctor_and_list(commands: Any) -> None:
+    _output(
+        _command(
+            commands,
+            "doctor",
+            "what this machine can run, and what would change what it cannot",
+            "opclock doctor",
+        ),
+        "the result as JSON",
+    )
+    listing = _command(
+        commands, "list", "names of everything", "opclock list models --filter efficientformer"
+    )
+    listing.add_argument(
+        "kind",
+        nargs="?",
+        choices=("models", "benchmarks", "blocks", "spaces", "targets", "formats"),
+        help="one kind only (all but the models by default)",
+    )
+    listing.add_argument("--filter", default="", metavar="TEXT", help="only names with this text")
+    _output(listing, "the result as JSON")
+
+
+def _add_export_and_measure(commands: Any) -> None:
+    export = _command(
+        commands,
+        "export",
+        "write a model in a compiler's format",
+        "opclock export efficientformer_l1 --format onnx -o l1.onnx",
+    )
+    export.add_argument("model", metavar="MODEL", help="timm name, module:function, .onnx, .pt2")
+    export.add_argument("--format", default="onnx", metavar="FORMAT", help="default: onnx")
+    export.add_argument("--limit", type=budget, default=120.0, metavar="TIME", help="end it then")
+    _output(export, "the artifact")
+    measure = _command(
+        commands,
+        "measure",
+        "the latency of models, compared with the first of them",
+        "opclock measure mobilenetv2_100 efficientformer_l1 --on host/onnxruntime:threads=2",
+    )
+    measure.add_argument(
+        "models",
+        nargs="+",
+        metavar="MODEL",
+        help="timm name, module:function, .onnx, .pt2, or an operator benchmark",
+    )
+    measure.add_argument("--on", default=DEFAULT_TARGET, metavar="TARGET", help="where to measure")
+    _measuring(measure, "take exactly N rounds (default: until the interval is narrow)")
+    _output(measure, "the result as JSON")
+    for command in (export, measure):
+        command.add_argument(
+            "--batch", type=positive, default=1, metavar="N", help="of timm models"
+        )
+        command.add_argument(
+            "--shape",
+            type=shape,
+            action="append",
+            default=[],
+            metavar="NAME=SHAPE",
+            help="fix an input's dynamic shape, as in input=1,3,224,224",
+        )
+
+
+def _add_table(commands: Any) -> None:
+    table = commands.add_parser("table", help="latency tables: build, show, predict, check")
+    actions = table.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = _command(
+        actions,
+        "build",
+        "measure a space's blocks and check them against networks",
+        "opclock table build efficientformer --on host/onnxruntime:threads=1 -o v1.json",
+    )
+    build.add_argument("space", metavar="SPACE", help="see `opclock list spaces`")
+    build.add_argument("--on", default=DEFAULT_TARGET, metavar="TARGET", help="where to measure")
+    build.add_argument(
+        "--every",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="measure every N-th width, interpolate between (default: 1)",
+    )
+    _measuring(build, "networks of the closure (default: 16)")
+    _output(build, "the table")
+    show = _command(actions, "show", "a table's head and entries", "opclock table show v1.json")
+    show.add_argument("--family", default="", metavar="TEXT", help="entries that begin so: mb4d/14")
+    _output(show, "the result as JSON")
+    predict = _command(
+        actions,
+        "predict",
+        "latencies from a table; nothing is measured",
+        "opclock table predict v1.json --archs l1 48-96-224-448/3-2-6-4/1",
+    )
+    predict.add_argument("--interpolate", action="store_true", help="fill gaps between neighbours")
+    predict.add_argument("--seed", type=int, default=0, metavar="N", help="of the random networks")
+    predict.add_argument("--count", type=positive, metavar="N", help="random networks")
+    _output(predict, "the result as JSON")
+    check = _command(
+        actions,
+        "check",
+        "measure networks and compare them with a table",
+        "opclock table check v1.json --archs l1 l3 --seed 7 --count 20",
+    )
+    check.add_argument("--on", metavar="TARGET", help="default: the table's own")
+    check.add_argument(
+        "--force", action="store_true", help="check on another target, device or version too"
+    )
+    _measuring(check, "random networks (default: 8 when none are named)")
+    _output(check, "the result as JSON")
+    for command in (show, predict, check):
+        command.add_argument("table", type=Path, metavar="TABLE", help="a table file")
+    for command in (predict, check):
+        command.add_argument(
+            "--archs",
+            nargs="+",
+            default=[],
+            metavar="ARCH",
+            help="architectures by name or in writing, or a file with one a line",
+        )
+    for name, command in (("build", build), ("show", show), ("predict", predict), ("check", check)):
+        command.set_defaults(run=f"profiler.commands.tables:run_table_{name}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code."""
+    options = parser().parse_args(arguments)
+    # Loaded only now: --help must not wait for it.
+    module, _, function = options.run.partition(":")
+
+    try:
+        return int(getattr(importlib.import_module(module), function)(options))
+    except OpclockError as error:
+        print(f"opclock: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has had enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(
+            f"\nopclock: interrupted; every finished round is kept in {options.store}. "
+            "The same command again goes on from there.",
+            file=sys.stderr,
+        )
+        return 130

@@ -1,0 +1,82 @@
+"""The commands: each calls the library and prints its result. No other modules print."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from profiler import devices, plugins
+from profiler.errors import MissingPackage, OutputError
+from profiler.progress import Display
+from profiler.store import Store, write_whole
+from profiler.tables.networks import PROTOCOL, Bench
+from profiler.types import Failure, Target, to_json
+
+DONE, FAILED = 0, 1
+
+
+def open_store(options: argparse.Namespace) -> Store:
+    """The store of this run; what a person should hear about it goes to standard error."""
+    store = Store(options.store)
+    for note in store.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return store
+
+
+def emit(options: argparse.Namespace, record: Any, text: str) -> None:
+    """Print a result as text or JSON; with -o also write its JSON to a file."""
+    written = json.dumps(to_json(record), indent=1)
+    if getattr(options, "output", None):
+        write_whole(options.output, lambda path: path.write_text(written + "\n"))
+    print(written if options.json else text)
+
+
+def print_failures(failures: Sequence[Failure]) -> int:
+    """Print failures with the end of their logs, to standard error. Returns the exit code."""
+    for failure in failures:
+        print(
+            f"failed: {failure.workload.name} ({failure.stage}, {failure.kind}): {failure.message}",
+            file=sys.stderr,
+        )
+        for line in failure.log.strip().splitlines()[-5:]:
+            print(f"  {line}", file=sys.stderr)
+    return FAILED
+
+
+def require_runtime(target: Target) -> None:
+    """Raise MissingPackage, with the line that installs it, when a target's runtime is absent."""
+    missing = plugins.load("profiler.runtimes", target.runtime).missing()
+    if missing:
+        raise MissingPackage(f"{target.runtime} is not installed: {missing}")
+
+
+def probe(out: Path) -> None:
+    """Find out that a place cannot be written before an hour of work, not after."""
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder; give a file's name with -o")
+    write_whole(out.with_name(out.name + ".probe"), lambda path: path.write_text(""))
+    out.with_name(out.name + ".probe").unlink()
+
+
+def open_bench(
+    options: argparse.Namespace, store: Store, display: Display, space: str, on: str
+) -> Bench:
+    """The place where tables are built and checked, as the command line describes it."""
+    target = devices.target(on)
+    require_runtime(target)
+    return Bench(
+        store,
+        plugins.load("benchmarks.spaces", space),
+        target,
+        dataclasses.replace(PROTOCOL, limit_s=options.limit),
+        seed=options.seed,
+        budget_s=options.budget,
+        again=options.again,
+        on_stage=display.stage,
+        on_progress=display.update,
+    )

@@ -1,0 +1,210 @@
+"""`export` and `measure`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from profiler import devices, exporting, measure, plugins, workloads
+from profiler.commands import DONE, emit, open_store, print_failures, require_runtime
+from profiler.errors import UsageError
+from profiler.exporting import Request
+from profiler.measure import Item, Progress
+from profiler.progress import Display
+from profiler.statistics import compare, quantile
+from profiler.store import Store, write_whole
+from profiler.types import Artifact, Failure, Measurement, Protocol, Target, Workload, to_json
+from reports.text import bounds, columns, latency, size
+
+
+def _build(
+    store: Store, wanted: Sequence[Workload], format_name: str, display: Display, limit_s: float
+) -> dict[str, Artifact | Failure]:
+    display.stage("exporting")
+    done = 0
+
+    def on_result(*_: object) -> None:
+        nonlocal done
+        done += 1
+        display.update(Progress(done, len(wanted)))
+
+    waiting = Progress(0, len(wanted), "another opclock is timing; waiting for it")
+    requests = {w.key: Request(w, format_name) for w in wanted}
+    return exporting.build(
+        store, requests, on_result, lambda: display.update(waiting), limit_s, hands=2
+    )
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Export one model to a file."""
+    found = workloads.resolve(options.model, options.batch, dict(options.shape))
+    if len(found) != 1:
+        names = ", ".join(w.name.partition("[")[0] for w in found)
+        raise UsageError(f"{options.model} is several workloads: choose one of {names}")
+    plugins.load("exporters", options.format)
+    with open_store(options) as store, Display() as display:
+        (result,) = _build(store, found, options.format, display, options.limit).values()
+    if isinstance(result, Failure):
+        return print_failures([result])
+    suffix = plugins.load("exporters", options.format).SUFFIX
+    out = options.output or Path(options.model.rpartition("/")[2].replace(":", ".")).with_suffix(
+        suffix
+    )
+    _copy(Path(result.path), out)
+    record = {**to_json(result), "path": str(out)}
+    text = (
+        f"{out}: {sum(result.operators.values())} operators, {size(result.parameters)} parameters "
+        f"(the model has {size(result.model_parameters)}), {size(result.size_bytes)}B"
+    )
+    print(json.dumps(record, indent=1) if options.json else text)
+    return DONE
+
+
+def _copy(source: Path, out: Path) -> None:
+    for file in source.parent.iterdir():
+        if file.name.startswith(source.name):
+            place = out.with_name(out.name + file.name.removeprefix(source.name))
+            write_whole(place, lambda path, f=file: shutil.copyfile(f, path))  # type: ignore[misc]
+
+
+def protocol(options: argparse.Namespace) -> Protocol:
+    """How `measure` measures: the defaults, less what the command line says."""
+    count = options.count
+    if count is None:
+        return Protocol(limit_s=options.limit, input_seed=options.seed)
+    return Protocol(
+        limit_s=options.limit, input_seed=options.seed, min_rounds=count, max_rounds=count
+    )
+
+
+def run_measure(options: argparse.Namespace) -> int:
+    """Measure models in shared rounds; compare the others with the first."""
+    target = devices.target(options.on)
+    shapes = dict(options.shape)
+    found = [w for m in options.models for w in workloads.resolve(m, options.batch, shapes)]
+    require_runtime(target)
+    rules = protocol(options)
+    with open_store(options) as store, Display() as display:
+        format_name = plugins.load("profiler.runtimes", target.runtime).FORMAT
+        built = _build(store, [*found, workloads.CANARY], format_name, display, options.limit)
+        failures = [f for w in found if isinstance(f := built[w.key], Failure)]
+        items = _items(found, built, target, rules)
+        display.stage("measuring")
+        run = measure.Collection(
+            store,
+            target,
+            rules,
+            items,
+            _canary(built, target, rules),
+            seed=options.seed,
+            budget_s=options.budget,
+            on_progress=display.update,
+        )
+        if options.again:
+            store.put_by([i.key for i in items])
+        measure.collect(run)
+        failures += run.failures.values()
+        taken = [
+            m
+            for i in items
+            if i.key not in run.failures and (m := measure.measurement(store, i, target, rules))
+        ]
+    record = {
+        "target": str(target),
+        "measurements": [measured(m) for m in taken],
+        "comparisons": comparisons(taken),
+        "failures": to_json(failures),
+    }
+    emit(options, record, _measure_text(record))
+    return print_failures(failures) if failures else DONE
+
+
+def _items(
+    found: Sequence[Workload],
+    built: Mapping[str, Artifact | Failure],
+    target: Target,
+    rules: Protocol,
+) -> list[Item]:
+    items: list[Item] = []
+    for workload in found:
+        artifact = built[workload.key]
+        if isinstance(artifact, Artifact):
+            twins = sum(i.workload == workload for i in items)
+            items.append(measure.item(workload, artifact, target, rules, replica=twins))
+    return items
+
+
+def _canary(
+    built: Mapping[str, Artifact | Failure], target: Target, rules: Protocol
+) -> Item | None:
+    artifact = built[workloads.CANARY.key]
+    if isinstance(artifact, Failure):
+        return None
+    return measure.item(workloads.CANARY, artifact, target, rules, replica=-1)
+
+
+def measured(taken: Measurement) -> dict[str, Any]:
+    """A measurement's JSON form: derived figures first, raw rounds last."""
+    low, high = measure.interval_ns(taken)
+    valid = [r for r in taken.rounds if r.valid]
+    unbatched = [s for r in valid for s in r.samples_ns if r.batch == 1]
+    record = to_json(taken)
+    rounds = record.pop("rounds")
+    return {
+        "name": taken.workload.name,
+        "median_ns": measure.latency_ns(taken),
+        "interval_ns": [low, high],
+        "valid_rounds": len(valid),
+        "converged": "not converged" not in taken.flags,
+        "first_ns": round(quantile([r.first_ns for r in taken.rounds], 0.5)),
+        "load_ns": round(quantile([r.load_ns for r in taken.rounds], 0.5)),
+        "p90_ns": round(quantile(unbatched, 0.9)) if unbatched else None,
+        "p99_ns": round(quantile(unbatched, 0.99)) if unbatched else None,
+        "relative_error": max((r.error for r in taken.rounds if r.error is not None), default=None),
+        "actual": dict(taken.rounds[-1].actual),
+        **record,
+        "rounds": rounds,
+    }
+
+
+def comparisons(taken: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Each further measurement against the first."""
+    found = []
+    for other in taken[1:]:
+        result = compare(measure.round_medians(taken[0]), measure.round_medians(other))
+        record = {k: None if _nan(v) else v for k, v in to_json(result).items()}
+        found.append({"baseline": taken[0].workload.name, "name": other.workload.name, **record})
+    return found
+
+
+def _nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+def _measure_text(record: Mapping[str, Any]) -> str:
+    verdicts = [None, *record["comparisons"]]
+    rows = []
+    for line, verdict in zip(record["measurements"], verdicts, strict=False):
+        ratio = f"{verdict['ratio']:.3f}" if verdict and verdict["ratio"] else ""
+        rows.append(
+            (
+                line["name"],
+                latency(line["median_ns"]),
+                bounds(*line["interval_ns"]),
+                str(line["valid_rounds"]),
+                latency(line["first_ns"]),
+                latency(line["load_ns"]),
+                ratio,
+                verdict["verdict"] if verdict else "",
+                ", ".join(line["flags"]),
+            )
+        )
+    if not rows:
+        return f"{record['target']}: nothing was measured"
+    head = ("name", "latency", "95 % interval", "rounds", "first", "load", "ratio", "", "notes")
+    return f"{record['target']}\n{columns(head, rows)}"

@@ -1,0 +1,177 @@
+"""`table build`, `show`, `predict` and `check`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from profiler import devices, plugins
+from profiler.commands import DONE, FAILED, emit, open_bench, open_store, print_failures, probe
+from profiler.errors import TableError, UsageError
+from profiler.progress import Display
+from profiler.tables import build, check, table
+from profiler.tables.table import LatencyTable
+from profiler.types import to_json
+from reports.text import bounds, columns, latency
+
+
+def run_table_build(options: argparse.Namespace) -> int:
+    """Build a table and write it."""
+    plugins.load("benchmarks.spaces", options.space)
+    out = options.output or Path(f"{options.space}.table.json")
+    probe(out)
+    with open_store(options) as store, Display() as display:
+        bench = open_bench(options, store, display, options.space, options.on)
+        count = build.CLOSURE_NETWORKS if options.count is None else options.count
+        grid = bench.space.full_grid(options.every)
+        built, _ = build.build(bench, build.plan(bench.space, options.seed, count, grid))
+    table.save(built, out)
+    summary = summary_of(built)
+    print(
+        json.dumps({"path": str(out), **summary}, indent=1) if options.json else _say(out, summary)
+    )
+    return print_failures(bench.failures) if bench.failures else DONE
+
+
+def summary_of(built: LatencyTable) -> dict[str, Any]:
+    """A table's head, its entries only counted."""
+    sources = [e.source for e in built.entries.values()]
+    record = to_json(built)
+    for name in ("entries", "provenance", "references", "closure_networks"):
+        record.pop(name)
+    counts = {source: sources.count(source) for source in sorted(set(sources))}
+    return {**record, "entries": counts}
+
+
+def _say(out: Path, summary: Mapping[str, Any]) -> str:
+    counts = ", ".join(f"{n} {source}" for source, n in summary["entries"].items())
+    lines = [
+        f"{out}: {summary['space']} on {summary['target']}",
+        f"entries: {counts}; overhead {latency(summary['overhead_ns'])}; "
+        f"scale {summary['scale']:.3f}",
+    ]
+    closure = summary["closure"]
+    if closure:
+        lines.append(closure_line(closure))
+    else:
+        lines.append("unvalidated: no network was measured against it")
+    return "\n".join(lines)
+
+
+def closure_line(closure: Mapping[str, Any]) -> str:
+    """A closure's figures in one sentence."""
+    rho = "" if closure["spearman"] is None else f", Spearman {closure['spearman']:.3f}"
+    return (
+        f"closure on {closure['networks']} networks (seed {closure['seed']}): "
+        f"MAPE {closure['mape_percent']:.2f} %, p95 {closure['p95_percent']:.2f} %, "
+        f"largest {closure['max_percent']:.2f} %, bias {closure['bias_percent']:+.2f} %{rho}; "
+        f"they repeat to {closure['repeatability_percent']:.2f} %"
+    )
+
+
+def run_table_show(options: argparse.Namespace) -> int:
+    """Print a table's head and entries."""
+    loaded = table.load(options.table)
+    chosen = [e for k, e in loaded.entries.items() if k.startswith(options.family)]
+    if options.family and not chosen:
+        families = sorted({k.rpartition("/")[0] for k in loaded.entries})
+        raise TableError(
+            f"no entry begins with {options.family!r}; families: {', '.join(families)}"
+        )
+    rows = [
+        (e.key, latency(e.ns), bounds(e.low_ns, e.high_ns), e.source)
+        for e in chosen
+        if options.family or e.source == "measured"
+    ]
+    text = _say(options.table, summary_of(loaded))
+    body = columns(("entry", "latency", "95 % interval", "source"), rows)
+    record = {**summary_of(loaded), "rows": chosen}
+    emit(options, record, f"{text}\n\n{body}")
+    return DONE
+
+
+def _architectures(options: argparse.Namespace, space: Any) -> list[str]:
+    """Names given, or the lines of files given."""
+    names: list[str] = []
+    for name in options.archs:
+        path = Path(name)
+        if path.is_file():
+            names += [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        else:
+            names.append(name)
+    for name in names:
+        space.parse(name)
+    return names
+
+
+def run_table_predict(options: argparse.Namespace) -> int:
+    """Predict networks from a table; nothing is measured."""
+    loaded = table.load(options.table)
+    space = plugins.load("benchmarks.spaces", loaded.space)
+    names = _architectures(options, space)
+    count = options.count or 0
+    names += [str(a) for a in space.draw(random.Random(options.seed), count)]
+    if not names:
+        raise UsageError("no network to predict: name some with --archs, or ask for --count N")
+    found = [loaded.predict(n, space.rows(space.parse(n)), fill=options.interpolate) for n in names]
+    rows = [
+        (
+            p.name,
+            latency(p.latency_ns),
+            bounds(p.low_ns, p.high_ns),
+            f"{100 * p.coverage.get('measured', 0):.0f} %",
+            "" if p.validated else "unvalidated",
+        )
+        for p in found
+    ]
+    head = ("network", "predicted", "95 % interval", "measured entries", "")
+    record = {
+        "table": str(options.table),
+        "target": loaded.target,
+        "predictions": [{**to_json(p), "predicted_ns": p.latency_ns} for p in found],
+    }
+    emit(options, record, f"{loaded.target}\n{columns(head, rows)}")
+    return DONE
+
+
+def run_table_check(options: argparse.Namespace) -> int:
+    """Measure networks and compare them with the table."""
+    loaded = table.load(options.table)
+    on = options.on or loaded.target
+    if str(devices.target(on)) != loaded.target and not options.force:
+        raise TableError(
+            f"the table is for {loaded.target}, not {devices.target(on)}; "
+            "--force checks it there all the same"
+        )
+    with open_store(options) as store, Display() as display:
+        bench = open_bench(options, store, display, loaded.space, on)
+        names = _architectures(options, bench.space)
+        count = options.count if options.count is not None else 0 if names else 8
+        result = check.check(bench, loaded, names, options.seed, count, options.force)
+    rows = [
+        (
+            n.architecture,
+            latency(n.predicted_ns),
+            latency(n.measured_ns),
+            f"{n.error_percent:+.2f} %",
+            f"{n.repeatability_percent:.2f} %",
+        )
+        for n in result.networks
+    ]
+    head = ("network", "predicted", "measured", "error", "repeats to")
+    text = "\n".join(
+        [
+            f"{loaded.target}; speed now against then: {result.speed:.3f}",
+            columns(head, rows),
+            closure_line(to_json(result.figures)),
+            *(f"flag: {f}" for f in result.flags),
+        ]
+    )
+    emit(options, {**to_json(result), "target": loaded.target, "failures": bench.failures}, text)
+    if bench.failures:
+        return print_failures(bench.failures)
+    return FAILED if result.flags else DONE

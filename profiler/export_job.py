@@ -1,0 +1,194 @@
+"""The process that exports: torch is loaded here, and nowhere near the clock."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from profiler import plugins
+from profiler.errors import BadModelFile, MissingPackage
+from profiler.processes import Channel, one_line
+from profiler.types import Graph, Model
+from profiler.worker import random_feeds
+
+WEIGHT_SEED = 0
+# Folding a normalisation into its neighbour takes its vectors away; matrices and kernels must
+# all arrive. Anything below this share of them means that a branch was folded away.
+KEPT_SHARE = 0.98
+# Files of the user's own come with weights of their own.
+KEEPS_WEIGHTS = "benchmarks.models.files:"
+
+
+class FoldedAway(Exception):
+    """The artifact holds fewer weights than the model."""
+
+
+def export_job(job: Mapping[str, Any], channel: Channel) -> None:
+    """Export or compose every item of a job, a line for each."""
+    for entry in job["items"]:
+        channel.announce(entry["key"])
+        try:
+            artifact = _export(entry)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a builder may raise anything, SystemExit included
+            kind, message = _describe(error)
+            channel.send({"done": entry["key"], "failure": kind, "message": message[:2000]})
+        else:
+            channel.send({"done": entry["key"], "artifact": artifact})
+
+
+def _describe(error: BaseException) -> tuple[str, str]:
+    if isinstance(error, BadModelFile | MissingPackage):
+        return "bad-model" if isinstance(error, BadModelFile) else "missing-package", str(error)
+    if isinstance(error, MemoryError):
+        return "out-of-memory", "memory ran out while the model was built or exported"
+    if isinstance(error, FoldedAway):
+        return "folded-away", str(error)
+    if isinstance(error, SystemExit):
+        return "exit", f"the builder called exit ({error.code})"
+    # torch wraps what went wrong in pages of advice; the innermost cause says it.
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if type(cause).__name__ == "DispatchError":
+        return "unsupported-operator", one_line(cause)
+    return "error", one_line(cause)
+
+
+def _export(entry: Mapping[str, Any]) -> dict[str, Any]:
+    exporter = plugins.load("exporters", entry["format"])
+    out = Path(entry["folder"]) / f"model{exporter.SUFFIX}"
+    reference = ""
+    if entry["parts"]:
+        facts = exporter.compose([Path(p) for p in entry["parts"]], out)
+        expected = entry["model_parameters"]
+    else:
+        built = _call_builder(entry["builder"], entry["parameters"])
+        if isinstance(built, Graph):
+            facts = exporter.adopt(built, out)
+            expected = facts["parameters"]
+        else:
+            if not entry["builder"].startswith(KEEPS_WEIGHTS):
+                built.module.eval()
+                randomize(built.module)
+            reference = _write_reference(built, out.parent / "reference.npz")
+            facts = exporter.export(built, out)
+            expected = _check_weights(built.module, facts["parameters"])
+    files = sorted(p for p in out.parent.iterdir() if p.name != "reference.npz")
+    return {
+        "path": str(out),
+        "format": entry["format"],
+        "digest": _content_digest(files),
+        "size_bytes": sum(f.stat().st_size for f in files),
+        "parameters": facts["parameters"],
+        "model_parameters": expected,
+        "operators": facts["operators"],
+        "exporter": {**exporter.versions(), "precision": facts["precision"]},
+        "reference": reference,
+    }
+
+
+def _content_digest(files: list[Path]) -> str:
+    state = hashlib.sha256()
+    for file in files:
+        state.update(file.name.encode())
+        with file.open("rb") as stream:
+            while data := stream.read(1 << 20):
+                state.update(data)
+    return state.hexdigest()[:24]
+
+
+def _call_builder(builder: str, parameters: Mapping[str, Any]) -> Model | Graph:
+    module, _, function = builder.partition(":")
+    found = getattr(importlib.import_module(module), function, None)
+    if not callable(found):
+        raise BadModelFile(f"{module} has no function {function!r}")
+    shapes = {}
+    if not builder.startswith("benchmarks."):
+        parameters = dict(parameters)
+        shapes = parameters.pop("shapes", {})
+    return _as_model(found(**parameters), shapes)
+
+
+def _as_model(built: Any, shapes: Mapping[str, Any]) -> Model | Graph:
+    """What a user's function may return: a Model, a module, or (module, inputs)."""
+    if isinstance(built, Model | Graph):
+        return built
+    import torch
+
+    module, inputs = built if isinstance(built, tuple) else (built, None)
+    if not isinstance(module, torch.nn.Module):
+        raise BadModelFile(
+            f"the builder returned {type(module).__name__}, not a torch.nn.Module, "
+            "a pair (module, inputs) or a profiler.types.Model"
+        )
+    if inputs is None or shapes:
+        inputs = tuple(torch.randn(*s) for s in shapes.values() or [(1, 3, 224, 224)])
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)
+    return Model(module, tuple(inputs))
+
+
+def randomize(module: Any) -> None:
+    """Random weights of a fixed seed, none of them zero, activations of moderate size.
+
+    Converters fold zero branches away, and untrained networks are full of them: last gains of
+    residual branches, layer scales, biases. Matrices get a standard deviation of
+    1/sqrt(fan-in), gains and scales 0.5 to 1.5, biases 0.1.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(WEIGHT_SEED)
+    with torch.no_grad():
+        for name, value in [*module.named_parameters(), *module.named_buffers()]:
+            if not value.is_floating_point():
+                continue
+            leaf = name.rpartition(".")[2]
+            if leaf == "running_var" or (
+                value.dim() < 2 and "bias" not in leaf and "mean" not in leaf
+            ):
+                value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
+            elif value.dim() < 2:
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.1)
+            elif name in dict(module.named_parameters()):
+                scale = 1 / math.sqrt(max(1, value[0].numel()))
+                value.copy_(torch.randn(value.shape, generator=generator) * scale)
+
+
+def _write_reference(model: Model, path: Path) -> str:
+    """Torch's own outputs in float32 for the inputs that the worker will make."""
+    import numpy
+    import torch
+
+    inputs = [
+        (str(i), tuple(x.shape), str(x.dtype).removeprefix("torch."))
+        for i, x in enumerate(model.inputs)
+    ]
+    feeds = random_feeds(inputs, 0)
+    with torch.no_grad():
+        outputs = model.module(*(torch.from_numpy(feeds[name]) for name, _, _ in inputs))
+    flat, _ = torch.utils._pytree.tree_flatten(outputs)
+    arrays = {f"output{i}": t.detach().numpy() for i, t in enumerate(flat)}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not numpy.isfinite(array).all():
+            raise ValueError(f"the model itself gives infinite or undefined values in {name}")
+    numpy.savez(path, allow_pickle=False, **arrays)
+    return str(path)
+
+
+def _check_weights(module: Any, kept: int) -> int:
+    """The model's parameter count. Raises FoldedAway when matrices did not arrive."""
+    sizes = {id(p): (p.numel(), p.dim()) for p in module.parameters()}
+    matrices = sum(n for n, dims in sizes.values() if dims >= 2)
+    total = int(sum(n for n, _ in sizes.values()))
+    if kept < KEPT_SHARE * matrices:
+        raise FoldedAway(
+            f"the artifact holds {kept:,} weights, the model's matrices alone {matrices:,}: "
+            "the exporter folded a part of the network away"
+        )
+    return total
