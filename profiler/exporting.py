@@ -39,16 +39,14 @@ class Request:
         """The name under which the store finds the artifact again."""
         exporter = plugins.load("exporters", self.format)
         made_by = {**exporter.versions(), "opclock": _own_sources(self.format)}
-        if self.parts:
-            return digest("compose", self.format, [p.digest for p in self.parts], made_by)
         versions = {p: environment.package_version(p) for p in ("timm", "torchvision")}
         source = [self.workload.builder, self.workload.parameters]
         return digest("export", self.format, source, made_by, versions)
 
     @property
-    def reusable(self) -> bool:
-        """Whether the recipe alone decides the artifact."""
-        return bool(self.parts) or self.workload.builder.startswith(OWN_PACKAGES)
+    def kept(self) -> bool:
+        """Whether the store keeps the artifact under its recipe, which alone decides it."""
+        return not self.parts and self.workload.builder.startswith(OWN_PACKAGES)
 
 
 @functools.cache
@@ -78,11 +76,13 @@ def build(
     """Artifacts or failures for all requests, by the caller's own keys.
 
     What the store holds is not built again. The rest is dealt out to `hands` processes.
+    What is composed of parts is large and made in milliseconds: it is not kept in the store but
+    in staging folders, which the caller removes.
     """
     results: dict[str, Result] = {}
     todo: dict[str, Request] = {}
     for key, request in requests.items():
-        found = store.artifact(request.recipe) if request.reusable else None
+        found = store.artifact(request.recipe) if request.kept else None
         if found:
             results[key] = found
             on_result(request, found)
@@ -153,7 +153,11 @@ def _one_hand(
             finish(key, _failure(request, line["failure"], line["message"], ""))
             return
         artifact = from_json(Artifact, line["artifact"])
-        recipe = request.recipe if request.reusable else f"own-{artifact.digest}"
+        if request.parts:
+            del folders[key]
+            finish(key, artifact)
+            return
+        recipe = request.recipe if request.kept else f"own-{artifact.digest}"
         finish(key, store.adopt(recipe, folders[key], artifact))
 
     def on_death(key: str, death: Death) -> None:

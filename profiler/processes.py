@@ -83,9 +83,10 @@ def run_surviving(
 
     A line {"done": key} strikes an item off. The item announced at a death is tried once more
     alone, except after a time-out; if it kills again, `on_death` is told. The others go on in a
-    fresh child.
+    fresh child. A child that dies before it announces anything is started once more.
     """
     pending = list(items)
+    unannounced = 0
 
     def listen(line: Line) -> None:
         if line.get("done") in pending:
@@ -98,6 +99,9 @@ def run_surviving(
             return
         victim = death.item if death.item in pending else None
         if victim is None:
+            unannounced += 1
+            if unannounced == 1 and death.kind != "timeout":
+                continue
             for key in list(pending):
                 on_death(key, death)
             return

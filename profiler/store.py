@@ -156,7 +156,10 @@ class Store:
     # Artifacts -----------------------------------------------------------------------------
 
     def staging(self) -> Path:
-        """A fresh folder on the store's own disk, to write an artifact in."""
+        """A fresh folder on the store's own disk, to write an artifact in.
+
+        What is still in it when this process is gone is removed by whoever opens the store next.
+        """
         with self._writing():
             return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=self.folder / "staging"))
 
@@ -202,10 +205,6 @@ class Store:
         if artifact.reference:
             record["reference"] = str(folder / Path(artifact.reference).name)
         return from_json(Artifact, record)
-
-    def discard(self, artifact: Artifact) -> None:
-        """Delete an artifact's files; the recipe makes them again when they are wanted."""
-        shutil.rmtree(self.folder / "artifacts" / artifact.digest, ignore_errors=True)
 
     # Measurements --------------------------------------------------------------------------
 

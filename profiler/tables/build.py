@@ -71,7 +71,10 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     items = networks.compose(bench, sequences, blocks, cold)
     items |= networks.real(bench, wanted.real)
     canary = next((items[str(a)] for a in wanted.references if str(a) in items), None)
-    observed = networks.take_rounds(bench, list(items.values()), canary)
+    try:
+        observed = networks.take_rounds(bench, list(items.values()), canary)
+    finally:
+        networks.tidy(bench)
     bench.on_stage("estimating")
     names = {i.key: n for n, i in items.items()}
     by_name = {names[k]: rounds for k, rounds in observed.items()}
@@ -87,7 +90,6 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         for n in wanted.real
         if n in by_name
     }
-    networks.tidy(bench)
     return table, compared
 
 

@@ -95,10 +95,12 @@ def check(
     blocks = networks.export_blocks(bench, {k for r in composed.values() for k in r})
     items = networks.compose(bench, composed, blocks) | networks.real(bench, real)
     canary = next((items[n] for n in references if n in items), None)
-    observed = networks.take_rounds(bench, list(items.values()), canary)
+    try:
+        observed = networks.take_rounds(bench, list(items.values()), canary)
+    finally:
+        networks.tidy(bench)
     names_of = {i.key: n for n, i in items.items()}
     polished = estimate.polish({names_of[k]: v for k, v in observed.items()})
-    networks.tidy(bench)
     speed = _speed(table, polished.latency_ns)
     lines = [
         _line(name, predicted[name] * speed, polished)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 
 from profiler import exporting, measure, plugins
@@ -164,5 +166,5 @@ def take_rounds(
 def tidy(bench: Bench) -> None:
     """Delete composed artifacts: they are large, and made again in milliseconds."""
     for artifact in bench.composed:
-        bench.store.discard(artifact)
+        shutil.rmtree(Path(artifact.path).parent, ignore_errors=True)
     bench.composed.clear()

@@ -1,0 +1,49 @@
+"""Results as plain text: aligned tables, latencies in the unit that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def latency(ns: float) -> str:
+    """A latency in the unit that leaves it between 1 and 1000: '13.31 ms'."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if abs(ns) >= size:
+            return f"{ns / size:.4g} {unit}" if abs(ns) < 1000 * size else f"{ns / size:.0f} {unit}"
+    return f"{ns:.0f} ns"
+
+
+def bounds(low_ns: float, high_ns: float) -> str:
+    """An interval in one unit: '13.2-13.4 ms'."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if high_ns >= size:
+            return f"{low_ns / size:.4g}-{high_ns / size:.4g} {unit}"
+    return f"{low_ns:.0f}-{high_ns:.0f} ns"
+
+
+def size(count: float) -> str:
+    """A count with a decimal prefix: '12.3 M'."""
+    for prefix, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {prefix}"
+    return f"{count:.0f}"
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with aligned columns; numbers to the right, words to the left."""
+    if not rows:
+        return ""
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    right = [all(_numeric(r[i]) for r in rows) for i in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [
+            cell.rjust(width) if flush else cell.ljust(width)
+            for cell, width, flush in zip(row, widths, right, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _numeric(cell: str) -> bool:
+    return not cell or cell[0].isdigit() or (cell[0] in "+-" and cell[1:2].isdigit())

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from profiler import processes
+from profiler.processes import Channel, Death
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = "tests.test_processes"
+
+
+# What the children do ---------------------------------------------------------------------------
+
+
+def obey(job: dict[str, Any], channel: Channel) -> None:
+    """Treat each item as its name says."""
+    for key in job["items"]:
+        channel.announce(key)
+        if key.startswith("segfault"):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if key.startswith("exit"):
+            os._exit(7)
+        if key.startswith("hang"):
+            time.sleep(600)
+        if key.startswith("flaky"):
+            mark = Path(job["folder"]) / key
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if key.startswith("chatty"):
+            print("to standard output")
+            os.system("echo from a child of the child")
+        if key.startswith("asks"):
+            assert sys.stdin.read() == ""
+        channel.send({"done": key})
+
+
+def leave_a_child(job: dict[str, Any], channel: Channel) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    channel.send({"pid": child.pid})
+    time.sleep(600)
+
+
+def wait_long(job: dict[str, Any], channel: Channel) -> None:
+    channel.send({"pid": os.getpid()})
+    time.sleep(600)
+
+
+@pytest.fixture(autouse=True)
+def _from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def run(keys: list[str], folder: Path, limit_s: float = 30) -> tuple[list[str], dict[str, Death]]:
+    done: list[str] = []
+    dead: dict[str, Death] = {}
+    processes.run_surviving(
+        f"{HERE}:obey",
+        dict.fromkeys(keys),
+        lambda left: {"items": left, "folder": str(folder)},
+        lambda line: done.append(line["done"]),
+        lambda key, death: dead.update({key: death}),
+        limit_s,
+    )
+    return done, dead
+
+
+def test_a_crash_is_blamed_on_its_item_and_the_others_finish(tmp_path: Path) -> None:
+    done, dead = run(["a", "segfault", "b", "exit", "c"], tmp_path)
+    assert sorted(done) == ["a", "b", "c"]
+    assert dead["segfault"].kind == "crash"
+    assert "SIGSEGV" in dead["segfault"].message
+    assert dead["exit"].kind == "exit"
+    assert "7" in dead["exit"].message
+
+
+def test_a_worker_killed_from_outside_is_tried_once_more(tmp_path: Path) -> None:
+    done, dead = run(["a", "flaky", "b"], tmp_path)
+    assert sorted(done) == ["a", "b", "flaky"]
+    assert not dead
+
+
+def test_a_hang_ends_at_its_limit_and_is_not_tried_again(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done, dead = run(["a", "hang", "b"], tmp_path, limit_s=2)
+    assert sorted(done) == ["a", "b"]
+    assert dead["hang"].kind == "timeout"
+    assert time.monotonic() - begun < 20
+
+
+def test_what_a_child_prints_or_asks_disturbs_nothing(tmp_path: Path) -> None:
+    done, dead = run(["chatty", "asks", "a"], tmp_path)
+    assert done == ["chatty", "asks", "a"]
+    assert not dead
+
+
+def test_a_child_that_cannot_start_fails_all_its_items(tmp_path: Path) -> None:
+    dead: dict[str, Death] = {}
+    processes.run_surviving(
+        "no.such.module:function",
+        {"a": None, "b": None},
+        lambda left: {},
+        lambda line: None,
+        lambda key, death: dead.update({key: death}),
+        30,
+    )
+    assert set(dead) == {"a", "b"}
+    assert "ModuleNotFoundError" in dead["a"].log
+
+
+def test_ending_a_child_ends_its_whole_group() -> None:
+    seen: list[int] = []
+    death = processes.run(f"{HERE}:leave_a_child", {}, lambda line: seen.append(line["pid"]), 2)
+    assert death is not None
+    assert death.kind == "timeout"
+    assert gone(seen[0])
+
+
+def test_a_child_ends_itself_when_its_parent_is_killed() -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from profiler import processes\n"
+        f"processes.run('{HERE}:wait_long', {{}}, lambda line: print(line['pid'], flush=True), 60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone(pid)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process ends within some seconds; a zombie counts as ended."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_work_is_dealt_out_completely() -> None:
+    keys = [str(i) for i in range(7)]
+    assert sorted(k for hand in processes.chunks(keys, 3) for k in hand) == keys
+    assert processes.chunks(["a"], 4) == [["a"]]
+
+
+def die_at_first(job: dict[str, Any], channel: Channel) -> None:
+    mark = Path(job["folder"]) / "tried"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    obey(job, channel)
+
+
+def test_a_child_killed_before_it_announced_anything_is_started_once_more(tmp_path: Path) -> None:
+    done: list[str] = []
+    dead: dict[str, Death] = {}
+    processes.run_surviving(
+        f"{HERE}:die_at_first",
+        {"a": None, "b": None},
+        lambda left: {"items": left, "folder": str(tmp_path)},
+        lambda line: done.append(line["done"]),
+        lambda key, death: dead.update({key: death}),
+        30,
+    )
+    assert done == ["a", "b"]
+    assert not dead

@@ -1,0 +1,219 @@
+"""Warm-up, visits and schedules, by a clock that moves only when something runs."""
+
+import itertools
+import random
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.sampling import calibrate, schedule, visit, warm_up
+from profiler.types import Protocol
+
+MS = 1_000_000
+
+
+class Machine:
+    """A workload whose runs take the given times, and the clock that sees them pass."""
+
+    def __init__(self, durations: Iterable[int]) -> None:
+        self.durations: Iterator[int] = iter(durations)
+        self.now = 5
+        self.log: list[str] = []
+
+    def clock(self) -> int:
+        self.log.append("clock")
+        return self.now
+
+    def call(self) -> None:
+        self.log.append("call")
+        self.now += next(self.durations)
+
+    def evict(self) -> None:
+        self.log.append("evict")
+        self.now += 1000 * MS
+
+    @property
+    def runs(self) -> int:
+        return self.log.count("call")
+
+
+def cooling(start: float, factor: float) -> Iterator[int]:
+    """Runs that approach 1 ms from above."""
+    return (round(MS * (1 + start * factor**i)) for i in itertools.count())
+
+
+def quarters_differ(durations: list[int]) -> float:
+    """How far the last quarter's median lies from the third's, as a share of it."""
+    quarter = len(durations) // 4
+    third = statistics.median(durations[2 * quarter : 3 * quarter])
+    return abs(statistics.median(durations[3 * quarter :]) - third) / third
+
+
+# Calibration -------------------------------------------------------------------------------------
+
+
+def test_a_warm_up_ends_as_soon_as_the_latency_is_steady() -> None:
+    protocol = Protocol(warmup_floor_ns=0, warmup_limit_ns=10_000 * MS)
+    machine = Machine(cooling(10, 0.95))
+    found = calibrate(machine.call, protocol, machine.clock)
+    taken = list(itertools.islice(cooling(10, 0.95), found.warmup))
+    assert found.warmup == machine.runs
+    assert quarters_differ(taken) <= 0.02
+    assert quarters_differ(taken[:-4]) > 0.02
+
+
+def test_a_steady_workload_is_run_until_the_floor_has_passed() -> None:
+    protocol = Protocol(warmup_floor_ns=100 * MS, warmup_limit_ns=2000 * MS)
+    machine = Machine(itertools.repeat(MS))
+    assert calibrate(machine.call, protocol, machine.clock).warmup == 100
+    assert machine.runs == 100
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3, 7, 8, 50])
+def test_a_warm_up_has_at_least_the_runs_that_the_protocol_asks_for(runs: int) -> None:
+    protocol = Protocol(warmup_runs=runs, warmup_floor_ns=0)
+    machine = Machine(itertools.repeat(MS))
+    assert calibrate(machine.call, protocol, machine.clock).warmup == runs
+
+
+def test_a_workload_that_never_gets_steady_ends_at_the_limit() -> None:
+    protocol = Protocol(warmup_floor_ns=10 * MS, warmup_limit_ns=100 * MS)
+    durations = [round(MS * 1.1**i) for i in range(200)]
+    machine = Machine(durations)
+    found = calibrate(machine.call, protocol, machine.clock)
+    assert sum(durations[: found.warmup - 1]) < 100 * MS <= sum(durations[: found.warmup])
+    assert found.warmup == machine.runs
+
+
+def test_a_single_run_beyond_the_limit_is_the_whole_warm_up() -> None:
+    protocol = Protocol(warmup_limit_ns=10 * MS)
+    machine = Machine(itertools.repeat(11 * MS))
+    found = calibrate(machine.call, protocol, machine.clock)
+    assert (found.warmup, found.batch) == (1, 1)
+
+
+def test_the_limit_stands_above_the_floor_and_the_number_of_runs() -> None:
+    protocol = Protocol(warmup_runs=1000, warmup_floor_ns=1000 * MS, warmup_limit_ns=9 * MS)
+    machine = Machine(itertools.repeat(MS))
+    assert calibrate(machine.call, protocol, machine.clock).warmup == 9
+
+
+@given(st.integers(1, 3 * MS), st.integers(0, 3 * MS))
+def test_a_block_lasts_at_least_the_floor_and_is_not_longer_than_it_must(
+    latency: int, floor: int
+) -> None:
+    protocol = Protocol(warmup_floor_ns=0, sample_floor_ns=floor)
+    machine = Machine(itertools.repeat(latency))
+    batch = calibrate(machine.call, protocol, machine.clock).batch
+    assert batch * latency >= floor
+    assert batch == 1 or (batch - 1) * latency < floor
+
+
+def test_the_batch_follows_the_warm_latency_and_not_the_cold_one() -> None:
+    protocol = Protocol(warmup_runs=40, warmup_floor_ns=0, sample_floor_ns=MS)
+    machine = Machine([500_000] * 20 + [100_000] * 100)
+    assert calibrate(machine.call, protocol, machine.clock).batch == 10
+
+
+def test_one_slow_run_among_the_last_does_not_change_the_batch() -> None:
+    protocol = Protocol(warmup_runs=40, warmup_floor_ns=0, sample_floor_ns=MS)
+    machine = Machine([100_000] * 38 + [50 * MS] + [100_000] * 100)
+    assert calibrate(machine.call, protocol, machine.clock).batch == 10
+
+
+def test_warming_up_runs_as_often_as_it_is_told() -> None:
+    machine = Machine(itertools.repeat(1))
+    warm_up(machine.call, 13)
+    assert machine.log == ["call"] * 13
+
+
+# Visits ------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 30), st.integers(1, 20))
+def test_a_visit_takes_its_samples_each_over_one_batch(count: int, batch: int) -> None:
+    protocol = Protocol(visit_samples=count, visit_limit_ns=10**15)
+    machine = Machine(itertools.repeat(7000))
+    assert visit(machine.call, batch, protocol, machine.clock) == [7000] * count
+    assert machine.runs == 1 + count * batch
+
+
+def test_a_sample_is_the_mean_of_its_batch() -> None:
+    protocol = Protocol(visit_samples=2)
+    machine = Machine([99, 10, 20, 30, 1, 1, 3])
+    assert visit(machine.call, 3, protocol, machine.clock) == [20, 2]
+
+
+def test_the_first_run_of_a_visit_is_not_timed() -> None:
+    machine = Machine([1000 * MS, *[MS] * 20])
+    samples = visit(machine.call, 1, Protocol(visit_samples=5), machine.clock)
+    assert samples == [MS] * 5
+    assert machine.log[:2] == ["call", "clock"]
+
+
+def test_a_visit_ends_when_its_time_is_spent() -> None:
+    protocol = Protocol(visit_samples=20, visit_limit_ns=35 * MS)
+    machine = Machine(itertools.repeat(10 * MS))
+    assert len(visit(machine.call, 1, protocol, machine.clock)) == 4
+    machine = Machine(itertools.repeat(5 * MS))
+    assert len(visit(machine.call, 2, protocol, machine.clock)) == 4
+
+
+def test_a_visit_takes_two_samples_even_of_a_workload_beyond_its_time() -> None:
+    protocol = Protocol(visit_samples=20, visit_limit_ns=MS)
+    machine = Machine(itertools.repeat(500 * MS))
+    assert visit(machine.call, 1, protocol, machine.clock) == [500 * MS] * 2
+
+
+def test_a_sample_is_never_nothing() -> None:
+    machine = Machine(itertools.repeat(0))
+    samples = visit(machine.call, 4, Protocol(visit_samples=3), machine.clock)
+    assert samples == [1, 1, 1]
+
+
+@given(st.integers(1, 10), st.integers(1, 4))
+def test_caches_are_emptied_once_before_every_sample_and_outside_its_time(
+    count: int, batch: int
+) -> None:
+    protocol = Protocol(visit_samples=count)
+    machine = Machine(itertools.repeat(1000))
+    samples = visit(machine.call, batch, protocol, machine.clock, machine.evict)
+    assert machine.log == ["call", *["evict", "clock", *["call"] * batch, "clock"] * count]
+    assert samples == [1000] * count
+
+
+def test_the_time_of_emptying_caches_does_not_count_towards_the_visit() -> None:
+    protocol = Protocol(visit_samples=20, visit_limit_ns=500 * MS)
+    machine = Machine(itertools.repeat(MS))
+    assert len(visit(machine.call, 1, protocol, machine.clock, machine.evict)) == 20
+
+
+# Schedules ---------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(), max_size=12), st.integers(0, 5), st.integers(0, 1000))
+def test_every_item_is_visited_once_a_pass(items: list[int], passes: int, seed: int) -> None:
+    before = list(items)
+    order = schedule(items, passes, random.Random(seed))
+    size = len(items)
+    turns = [order[i * size : (i + 1) * size] for i in range(passes)]
+    assert len(order) == passes * size
+    assert all(Counter(turn) == Counter(items) for turn in turns)
+    assert items == before
+
+
+def test_a_seed_decides_the_order() -> None:
+    items = list(range(20))
+    orders = [schedule(items, 3, random.Random(seed)) for seed in (1, 1, 2)]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_every_pass_is_shuffled_anew() -> None:
+    order = schedule(list(range(20)), 2, random.Random(1))
+    assert order[:20] != order[20:]
+    assert order[:20] != list(range(20))
