@@ -7,9 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Property tests try the same examples everywhere, and none fails because a machine was busy.
+settings.register_profile("opclock", deadline=None, derandomize=True)
+settings.load_profile("opclock")
 
 
 @pytest.fixture

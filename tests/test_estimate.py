@@ -49,6 +49,12 @@ def observe(
     }
 
 
+def slowed(
+    observed: Mapping[str, Mapping[str, float]], speeds: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    return {c: {p: v * speeds[p] for p, v in rounds.items()} for c, rounds in observed.items()}
+
+
 def typical(speeds: Sequence[float]) -> float:
     """The speed that counts as 1: the median in logarithms."""
     return math.exp(median([math.log(s) for s in speeds]))
@@ -102,7 +108,8 @@ def test_two_percent_of_outlying_rounds_move_nothing() -> None:
     levels = {f"c{i}": generator.uniform(1e5, 1e7) for i in range(20)}
     speeds = [generator.uniform(0.9, 1.1) for _ in range(11)]
     observed = observe(levels, speeds)
-    for chain, process in zip(generator.sample(sorted(levels), 4), ("p1", "p4", "p7", "p9")):
+    spoiled = generator.sample(sorted(levels), 4)
+    for chain, process in zip(spoiled, ("p1", "p4", "p7", "p9"), strict=True):
         observed[chain][process] *= 5
     found = polish(observed)
     for chain, level in levels.items():
@@ -273,7 +280,9 @@ def test_more_noise_makes_wider_intervals() -> None:
         entries(observe(latencies(TERMS), [1.0] * 12, noise=n), TERMS, seed=0)
         for n in (0.001, 0.01)
     )
-    widths = [(v.high_ns - v.low_ns) / (quiet[k].high_ns - quiet[k].low_ns) for k, v in loud.items()]
+    widths = [
+        (v.high_ns - v.low_ns) / (quiet[k].high_ns - quiet[k].low_ns) for k, v in loud.items()
+    ]
     assert min(widths) > 3
 
 
@@ -286,12 +295,6 @@ def test_a_drift_of_some_processes_does_not_move_the_entries(drifted: set[int]) 
     after = entries(slowed(observed, speeds), TERMS, seed=0)
     for name, value in before.items():
         assert after[name].ns == pytest.approx(value.ns, rel=0.005)
-
-
-def slowed(
-    observed: Mapping[str, Mapping[str, float]], speeds: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    return {c: {p: v * speeds[p] for p, v in rounds.items()} for c, rounds in observed.items()}
 
 
 def test_a_chain_that_drifted_processes_took_is_not_taken_for_a_slow_one() -> None:

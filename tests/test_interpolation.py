@@ -1,7 +1,7 @@
 """Interpolation is exact where something was measured, bounded between, and silent beyond."""
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import assume, given
@@ -14,7 +14,7 @@ TIMES = st.floats(1, 1e9)
 LINES = st.dictionaries(st.tuples(WIDTHS), TIMES, min_size=1, max_size=8)
 AXIS = st.lists(WIDTHS, min_size=2, max_size=4, unique=True).map(sorted)
 GRIDS = st.tuples(AXIS, AXIS).flatmap(
-    lambda axes: st.fixed_dictionaries({(a, b): TIMES for a, b in product(*axes)})
+    lambda axes: st.fixed_dictionaries(dict.fromkeys(product(*axes), TIMES))
 )
 
 
@@ -130,7 +130,7 @@ def test_a_missing_corner_is_bridged_by_a_larger_box() -> None:
 
 def test_the_smallest_whole_box_is_taken() -> None:
     """The outer corners are far off the law that the inner ones follow."""
-    points = {(a, b): 1e6 for a, b in product((2, 512), (2, 512))}
+    points = dict.fromkeys(product((2, 512), (2, 512)), 1e6)
     points |= {(a, b): float(a * b) for a, b in product((8, 32), (8, 32))}
     assert between((16, 16), points) == pytest.approx(256)
     del points[(8, 8)]
@@ -195,5 +195,5 @@ def test_a_known_key_without_numbers_does_no_harm(other: str) -> None:
 def test_interpolation_is_monotonic_along_a_line() -> None:
     points = {(16,): 100.0, (48,): 150.0, (96,): 900.0}
     found = [between((w,), points) for w in range(16, 97)]
-    assert all(a is not None and b is not None and a < b for a, b in zip(found, found[1:]))
+    assert all(a is not None and b is not None and a < b for a, b in pairwise(found))
     assert math.isclose(found[-1] or 0, 900)

@@ -289,5 +289,5 @@ def test_errors_of_one_network_have_no_correlation() -> None:
 def test_errors_need_networks_in_pairs() -> None:
     with pytest.raises(ValueError, match="no networks"):
         errors([], [])
-    with pytest.raises(ValueError, match="shorter|longer"):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
         errors([1, 2], [1])

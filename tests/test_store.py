@@ -400,8 +400,7 @@ def test_a_store_that_lacks_its_last_byte_is_a_store_error(filled: Path) -> None
     file = filled / "store.sqlite"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(StoreError), Store(filled) as store:
-        for number in range(7):
-            store.rounds(f"k{number}")
+        [store.rounds(f"k{number}") for number in range(7)]
 
 
 @pytest.mark.xfail(
@@ -433,7 +432,7 @@ def test_a_file_in_place_of_the_folder_is_an_output_error(tmp_path: Path) -> Non
     file = tmp_path / "store"
     file.write_text("mine")
     for folder in (file, file / "below"):
-        with pytest.raises(OutputError, match="cannot be written .* --store"):
+        with pytest.raises(OutputError, match=r"cannot be written .* --store"):
             Store(folder)
     assert file.read_text() == "mine"
 
@@ -447,7 +446,7 @@ def test_a_folder_in_place_of_the_database_is_an_output_error(tmp_path: Path) ->
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
 @pytest.mark.parametrize("folder", ["/proc/opclock", "/proc/self/fd/store", "/dev/null/store"])
 def test_a_place_where_nobody_can_write_is_an_output_error(folder: str) -> None:
-    with pytest.raises(OutputError, match="cannot be written .* --store"):
+    with pytest.raises(OutputError, match=r"cannot be written .* --store"):
         Store(Path(folder))
 
 
