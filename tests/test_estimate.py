@@ -308,8 +308,15 @@ def test_a_chain_that_drifted_processes_took_is_not_taken_for_a_slow_one() -> No
             del rounds[process]
     speeds = {f"p{i}": 1.05 if i < 4 else 1.0 for i in range(12)}
     chains = {t.chain for t in TERMS}
-    found = solve(
-        {c: v for c, v in polish(slowed(observed, speeds)).latency_ns.items() if c in chains},
-        TERMS,
-    )
+    polished = polish(slowed(observed, speeds))
+    found = solve({c: v for c, v in polished.latency_ns.items() if c in chains}, TERMS)
     assert found == pytest.approx(TRUE_NS, rel=0.005)
+
+
+def test_the_typical_process_has_the_speed_one() -> None:
+    generator = random.Random(8)
+    observed = observe({f"c{i}": 1e6 for i in range(5)}, jitter(9), noise=0.02)
+    for rounds in observed.values():
+        for process in generator.sample(sorted(rounds), 4):
+            del rounds[process]
+    assert typical(list(polish(observed).speed.values())) == pytest.approx(1, rel=1e-9)

@@ -79,7 +79,7 @@ def test_every_row_that_a_random_network_reads_is_a_row_of_the_space() -> None:
 
 
 def test_the_space_has_the_rows_that_its_envelope_asks_for() -> None:
-    counts = Counter(k.partition("/")[0] for k in space.keys())
+    counts = Counter(k.partition("/")[0] for k in list(space.keys()))
     assert counts["mb4d"] == 79
     assert counts["mb3d"] == 62
     assert counts["stem"] == 6
@@ -96,7 +96,7 @@ def test_draws_depend_on_the_seed_alone() -> None:
 def test_a_full_grid_determines_or_spans_every_row(grid: space.Grid) -> None:
     chains = space.chains(grid)
     known = planted(chains)
-    missing = [k for k in space.keys() if k not in known and interpolate(k, known) is None]
+    missing = [k for k in list(space.keys()) if k not in known and interpolate(k, known) is None]
     assert not missing
 
 

@@ -210,6 +210,7 @@ def test_a_digest_differs_when_one_field_of_a_noun_does(value: Target, more: str
 
 def test_a_digest_tells_values_apart_from_their_concatenation() -> None:
     assert len({digest("ab"), digest("a", "b"), digest(["a", "b"]), digest("b", "a")}) == 4
+    assert digest(1, 2) != digest(12)
 
 
 def test_a_digest_stays_what_it_was_because_stores_are_found_by_it() -> None:
