@@ -52,7 +52,7 @@ def _depth(count: int, confidence: float) -> int:
     tail = 0.0
     depth = 1
     for k in range(count // 2):
-        tail += math.comb(count, k) * 0.5**count
+        tail += math.comb(count, k) / 2**count
         if 1.0 - 2.0 * tail < confidence:
             break
         depth = k + 1

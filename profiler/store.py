@@ -14,16 +14,22 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from profiler.errors import NewerStore, OutputError, StoreError
 from profiler.sampling import Calibration
+from profiler.turns import hold
 from profiler.types import Artifact, Failure, Round, canonical, from_json, to_json
+
+T = TypeVar("T")
 
 SCHEMA = 1
 BUSY_S = 120.0
+HEADER_BYTES = 100
 TABLES = """
 CREATE TABLE artifacts (recipe TEXT PRIMARY KEY, record TEXT NOT NULL);
 CREATE TABLE measurements (key TEXT PRIMARY KEY, created TEXT NOT NULL, record TEXT NOT NULL);
@@ -52,7 +58,9 @@ class Store:
             for part in ("artifacts", "staging"):
                 (self.folder / part).mkdir(parents=True, exist_ok=True)
             self._sweep_staging()
-            self._connection = self._open()
+            # One at a time creates the database, or sets a damaged one aside.
+            with hold(self.folder / "opening", exclusive=True):
+                self._connection = self._open()
 
     def close(self) -> None:
         """Close the database."""
@@ -79,6 +87,8 @@ class Store:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        if self._file.is_file() and 0 < self._file.stat().st_size < HEADER_BYTES:
+            raise sqlite3.DatabaseError("it is shorter than a database's header")
         connection = sqlite3.connect(
             self._file, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
@@ -92,7 +102,7 @@ class Store:
             verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
             if version == 0:
                 self._create(connection)
@@ -153,6 +163,16 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    def _read(self, query: str, values: tuple[str, ...], make: Callable[..., T]) -> list[T]:
+        """What `make` makes of each row. Raises StoreError when the file is damaged inside."""
+        try:
+            return [make(*row) for row in self._connection.execute(query, values)]
+        except (sqlite3.Error, ValueError, KeyError) as error:
+            raise StoreError(
+                f"the store {self.folder} is damaged ({error}): move the folder away, or choose "
+                "another one with --store"
+            ) from error
+
     # Artifacts -----------------------------------------------------------------------------
 
     def staging(self) -> Path:
@@ -167,7 +187,7 @@ class Store:
         """Remove what processes that are no longer there were writing."""
         for left in (self.folder / "staging").iterdir():
             owner = left.name.partition("-")[0]
-            if owner.isdigit() and not _alive(int(owner)):
+            if owner.isdecimal() and len(owner) < 10 and not _alive(int(owner)):
                 shutil.rmtree(left, ignore_errors=True)
 
     def adopt(self, recipe: str, staged: Path, artifact: Artifact) -> Artifact:
@@ -182,7 +202,12 @@ class Store:
             except OSError:
                 if not place.is_dir():
                     raise
-                shutil.rmtree(staged, ignore_errors=True)
+                if (place / Path(artifact.path).name).is_file():
+                    shutil.rmtree(staged, ignore_errors=True)
+                else:
+                    # Somebody deleted a part of it.
+                    shutil.rmtree(place)
+                    os.rename(staged, place)
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO artifacts VALUES (?, ?)", (recipe, canonical(artifact))
@@ -192,10 +217,10 @@ class Store:
     def artifact(self, recipe: str) -> Artifact | None:
         """The artifact that this recipe made, if its file is still there."""
         query = "SELECT record FROM artifacts WHERE recipe = ?"
-        row = self._connection.execute(query, (recipe,)).fetchone()
-        if row is None:
+        rows = self._read(query, (recipe,), lambda r: from_json(Artifact, json.loads(r)))
+        if not rows:
             return None
-        artifact = self._placed(from_json(Artifact, json.loads(row[0])))
+        artifact = self._placed(rows[0])
         return artifact if Path(artifact.path).is_file() else None
 
     def _placed(self, artifact: Artifact) -> Artifact:
@@ -219,24 +244,23 @@ class Store:
     def environment(self, key: str) -> dict[str, Any]:
         """The environment in which a measurement was begun; empty when it is not known."""
         query = "SELECT record FROM measurements WHERE key = ?"
-        row = self._connection.execute(query, (key,)).fetchone()
-        return dict(json.loads(row[0])["environment"]) if row else {}
+        rows = self._read(query, (key,), lambda r: dict(json.loads(r)["environment"]))
+        return rows[0] if rows else {}
 
     def measurements(self) -> list[dict[str, Any]]:
         """What has been measured, newest first."""
-        query = "SELECT key, created, record FROM measurements ORDER BY created DESC"
-        rows = self._connection.execute(query)
-        return [{"key": k, "created": c, **json.loads(r)} for k, c, r in rows]
+        query = "SELECT key, created, record FROM measurements ORDER BY created DESC, rowid DESC"
+        return self._read(query, (), lambda k, c, r: {"key": k, "created": c, **json.loads(r)})
 
     def rounds(self, key: str) -> list[Round]:
         """All rounds of a measurement, disturbed ones included, in the order they were taken."""
         query = "SELECT record FROM rounds WHERE key = ? ORDER BY id"
-        return [from_json(Round, json.loads(r)) for (r,) in self._connection.execute(query, (key,))]
+        return self._read(query, (key,), lambda r: from_json(Round, json.loads(r)))
 
     def valid_rounds(self, key: str) -> int:
         """How many undisturbed rounds a measurement has."""
         query = "SELECT count(*) FROM rounds WHERE key = ? AND valid"
-        return int(self._connection.execute(query, (key,)).fetchone()[0])
+        return self._read(query, (key,), int)[0]
 
     def add_job(
         self, rounds: Iterable[tuple[str, Round]], calibrations: Iterable[tuple[str, Calibration]]
@@ -255,12 +279,12 @@ class Store:
     def calibration(self, key: str) -> Calibration | None:
         """The warm-up and batch that a measurement was started with."""
         query = "SELECT warmup, batch FROM calibrations WHERE key = ?"
-        row = self._connection.execute(query, (key,)).fetchone()
-        return Calibration(*row) if row else None
+        rows = self._read(query, (key,), Calibration)
+        return rows[0] if rows else None
 
     def put_by(self, keys: Iterable[str]) -> None:
         """Put earlier rounds by, so that they are taken anew (`--again`); they stay in the file."""
-        stamp = f"@{now()}"
+        stamp = f"@{now()}-{uuid.uuid4().hex[:6]}"
         with self._transaction() as connection:
             for key in keys:
                 connection.execute("UPDATE rounds SET key = key || ? WHERE key = ?", (stamp, key))
@@ -277,8 +301,21 @@ class Store:
 
     def failures(self) -> list[Failure]:
         """All failures, oldest first."""
-        rows = self._connection.execute("SELECT record FROM failures ORDER BY id")
-        return [from_json(Failure, json.loads(r)) for (r,) in rows]
+        query = "SELECT record FROM failures ORDER BY id"
+        return self._read(query, (), lambda r: from_json(Failure, json.loads(r)))
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch the log on. SQLite's own waiting does not cover this statement."""
+    deadline = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def _alive(pid: int) -> bool:

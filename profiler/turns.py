@@ -18,9 +18,14 @@ def _lock_file() -> Path:
     return Path(tempfile.gettempdir()) / f"opclock-turns-{owner}"
 
 
+def turn(exclusive: bool, on_wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+    """Hold a turn on this machine; `on_wait` is called once if somebody else has it."""
+    return hold(_lock_file(), exclusive, on_wait)
+
+
 @contextlib.contextmanager
-def turn(exclusive: bool, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold a turn; `on_wait` is called once if somebody else has it.
+def hold(path: Path, exclusive: bool, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of a file, made if it is not there.
 
     Where the system has no such locks (Windows) everybody has a turn at once.
     """
@@ -29,7 +34,7 @@ def turn(exclusive: bool, on_wait: Callable[[], None]) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with _lock_file().open("a") as file:
+    with path.open("a") as file:
         kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)

@@ -316,6 +316,8 @@ def _origin_type(origin: Any) -> type:
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind in (str, int, float, bool) and type(value) is not kind:

@@ -32,8 +32,7 @@ def assert_bounded(found: float | None, corners: list[float]) -> None:
 def test_a_key_is_split_into_family_and_numbers() -> None:
     assert split("mb4d/56/48") == ("mb4d/56", (48,))
     assert split("embedding/28/48-96") == ("embedding/28", (48, 96))
-    with pytest.raises(ValueError, match="invalid literal"):
-        split("mb4d/wide")
+    assert split("mb4d/wide") == ("mb4d", None)
 
 
 # One number --------------------------------------------------------------------------------------
@@ -143,14 +142,12 @@ def test_a_box_that_lacks_a_corner_gives_nothing(missing: tuple[int, int]) -> No
     assert between((16, 16), points) is None
 
 
-@pytest.mark.xfail(strict=True, reason="a coordinate known elsewhere hides the boxes around it")
 def test_a_knot_that_failed_is_bridged_by_those_around_it() -> None:
     points = {(a, b): float(a**2 * b) for a, b in product((8, 32, 128), (8, 32, 128))}
     del points[(32, 32)]
     assert between((32, 32), points) == pytest.approx(32**3)
 
 
-@pytest.mark.xfail(strict=True, reason="a coordinate known elsewhere hides the boxes around it")
 def test_a_point_far_off_does_not_hide_a_box() -> None:
     points = {(a, b): float(a * b) for a, b in product((8, 32), (8, 32))}
     assert between((16, 16), {**points, (16, 1000): 1.0}) == pytest.approx(256)
@@ -185,7 +182,6 @@ def test_a_key_without_numbers_has_no_neighbours(key: str) -> None:
     assert interpolate(key, {"mb4d/56/32": 1.0, "mb4d/56/64": 2.0}) is None
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="every known key is taken for numbers")
 @pytest.mark.parametrize("other", ["conv/wide", "conv/3x3/s2"])
 def test_a_known_key_without_numbers_does_no_harm(other: str) -> None:
     known = {"conv/16": 100.0, "conv/64": 400.0, other: 7.0}

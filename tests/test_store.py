@@ -148,7 +148,6 @@ def test_what_a_key_stands_for_is_remembered_from_the_first_time(store: Store) -
     assert found["artifact"] == "a"
 
 
-@pytest.mark.xfail(strict=True, reason="`created` has no finer order than a second")
 def test_measurements_are_listed_newest_first(store: Store) -> None:
     for key in ("b", "a", "c"):
         store.add_measurements({key: {"environment": {}}})
@@ -247,7 +246,6 @@ def test_a_process_killed_while_it_writes_leaves_only_whole_jobs(tmp_path: Path)
     assert all(found == jobs[0] for found in jobs)
 
 
-@pytest.mark.xfail(strict=True, raises=StoreError, reason="PRAGMA journal_mode=WAL does not wait")
 def test_opening_waits_for_another_process_that_is_creating_the_store(tmp_path: Path) -> None:
     other = sqlite3.connect(
         tmp_path / "store.sqlite", isolation_level=None, check_same_thread=False
@@ -307,7 +305,6 @@ def test_a_deleted_artifact_is_not_found_and_can_be_made_again(store: Store) -> 
     assert store.artifact("recipe") == kept
 
 
-@pytest.mark.xfail(strict=True, reason="adopt() keeps a folder that lacks its file")
 def test_an_artifact_of_which_a_part_was_deleted_is_made_whole_again(store: Store) -> None:
     kept = store.adopt("recipe", *staged(store, "content"))
     Path(kept.path).unlink()
@@ -332,7 +329,6 @@ def test_what_a_dead_process_was_writing_is_swept_and_a_living_ones_is_kept(tmp_
     assert foreign.exists()
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="os.kill() takes no such number")
 def test_a_folder_in_staging_with_an_impossible_process_number_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "staging" / f"{10**20}-abc").mkdir(parents=True)
     Store(tmp_path).close()
@@ -395,7 +391,6 @@ def test_artifacts_outlive_a_damaged_database(filled: Path) -> None:
     assert Path(kept.path).read_text() == "content"
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="quick_check does not see it, json does")
 def test_a_store_that_lacks_its_last_byte_is_a_store_error(filled: Path) -> None:
     file = filled / "store.sqlite"
     file.write_bytes(file.read_bytes()[:-1])
@@ -403,9 +398,6 @@ def test_a_store_that_lacks_its_last_byte_is_a_store_error(filled: Path) -> None
         [store.rounds(f"k{number}") for number in range(7)]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=sqlite3.OperationalError, reason="reading does not translate SQLite's words"
-)
 def test_a_record_that_cannot_be_decoded_is_a_store_error(filled: Path) -> None:
     file = filled / "store.sqlite"
     file.write_bytes(file.read_bytes().replace(b'"samples_ns"', b'"\xff\xfe\xff\xfe____ns"'))

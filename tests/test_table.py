@@ -33,11 +33,13 @@ KEYS = st.builds(
     "{}/{}/{}".format, st.sampled_from(["mb4d", "flat", "é"]), st.integers(1, 99), COUNTS
 )
 ENTRIES = st.builds(
-    Entry,
+    lambda key, ns, below, above, source, rounds: Entry(
+        key, ns, max(0, ns - below), ns + above, source, rounds
+    ),
     key=KEYS,
     ns=st.integers(1, 10**9),
-    low_ns=COUNTS,
-    high_ns=COUNTS,
+    below=COUNTS,
+    above=COUNTS,
     source=st.sampled_from(SOURCES),
     rounds=st.integers(0, 20),
 )
@@ -226,7 +228,6 @@ def test_all_faults_are_named_at_once_and_many_are_counted(tmp_path: Path) -> No
     assert "mb4d/56/11" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="isfinite() takes no such number")
 def test_a_number_beyond_all_measure_is_a_fault() -> None:
     assert faults([{**SOUND, "ns": 10**400}])
 
@@ -302,7 +303,6 @@ def test_a_table_that_lacks_a_fact_is_refused_by_its_name(tmp_path: Path) -> Non
         load(path)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="json raises a plain ValueError for it")
 def test_a_number_of_five_thousand_digits_is_a_table_error(tmp_path: Path) -> None:
     path = tmp_path / "t.json"
     path.write_text('{"schema": "opclock-table/1", "entries": [], "scale": ' + "9" * 5000 + "}")
@@ -310,7 +310,6 @@ def test_a_number_of_five_thousand_digits_is_a_table_error(tmp_path: Path) -> No
         load(path)
 
 
-@pytest.mark.xfail(strict=True, reason="only the entries and the scale are looked at")
 def test_an_undefined_closure_is_refused(tmp_path: Path) -> None:
     figures = {**dataclasses.asdict(closure(1.0)), "rms_percent": math.nan}
     with pytest.raises(TableError):
@@ -358,7 +357,6 @@ def test_the_order_of_blocks_does_not_matter() -> None:
     assert whole.predict("net", blocks) == straight
 
 
-@pytest.mark.xfail(strict=True, reason="a float sum depends on the order of its terms")
 def test_the_order_of_blocks_does_not_even_decide_how_a_half_is_rounded() -> None:
     rows = [entry("a/0", 152), entry("a/1", 59), entry("a/2", 42), entry("a/3", 151)]
     whole = table(*rows, overhead_ns=36, scale=1.1)
@@ -390,7 +388,6 @@ def test_the_nearest_key_is_of_the_same_family_or_looks_alike(key: str, first: s
     assert nearest_keys(key, known)[0] == first
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="every known key is taken for numbers")
 def test_a_known_key_without_numbers_does_no_harm() -> None:
     whole = table(entry("conv/16", 1), entry("conv/wide", 1))
     with pytest.raises(MissingEntry, match=r"conv/16"):

@@ -112,7 +112,6 @@ def test_builder_and_parameters_both_decide_a_workloads_key() -> None:
     assert len(found) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="from_json leaves Graph.path a str")
 def test_a_graph_survives_json() -> None:
     value = Graph(Path("model.onnx"), {"x": (1, 3)})
     assert text_and_back(value) == value
@@ -314,7 +313,6 @@ def test_an_unknown_word_of_a_target_is_answered_with_what_there_is(
         devices.target(text)
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="isdigit() takes what int() does not")
 @pytest.mark.parametrize("threads", ["²", "9" * 5000])
 def test_a_thread_number_that_int_does_not_read_is_a_bad_target(threads: str) -> None:
     with pytest.raises(BadTarget):

@@ -62,7 +62,7 @@ def start() -> None:
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that ONNX Runtime takes."""
     threads = target.options["threads"]
-    if not threads.isdigit() or not 1 <= int(threads) <= 1024:
+    if threads not in map(str, range(1, 1025)):
         raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
     if target.options["graph"] not in GRAPH_LEVELS:
         levels = ", ".join(GRAPH_LEVELS)

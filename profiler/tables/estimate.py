@@ -14,11 +14,14 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from profiler.statistics import median, quantile
 
 POLISH_SWEEPS = 30
 RESAMPLES = 40
+RANK_TOLERANCE = 1e-9
+LOOSE = 1e-6
 
 # chain -> process -> ns
 Observed = Mapping[str, Mapping[str, float]]
@@ -81,6 +84,33 @@ def polish(observed: Observed) -> Polished:
     )
 
 
+def _design(terms: Sequence[Term]) -> tuple[list[str], Any]:
+    """How often each scaffold and entry (columns) is in each chain (rows)."""
+    import numpy
+
+    names = sorted({t.scaffold for t in terms} | {k for t in terms for k in t.counted})
+    place = {name: i for i, name in enumerate(names)}
+    counts = numpy.zeros((len(terms), len(names)))
+    for row, term in enumerate(terms):
+        counts[row, place[term.scaffold]] += 1
+        for key, count in Counter(term.counted).items():
+            counts[row, place[key]] += count
+    return names, counts
+
+
+def undetermined(terms: Sequence[Term]) -> set[str]:
+    """The scaffolds and entries that the chains leave open."""
+    import numpy
+
+    if not terms:
+        return set()
+    names, counts = _design(terms)
+    _, sizes, rows = numpy.linalg.svd(counts / numpy.linalg.norm(counts, axis=0))
+    rank = int((sizes > RANK_TOLERANCE * sizes[0]).sum())
+    open_ones = numpy.abs(rows[rank:]).max(axis=0, initial=0.0) > LOOSE
+    return {name for name, loose in zip(names, open_ones, strict=True) if loose}
+
+
 def solve(latency_ns: Mapping[str, float], terms: Sequence[Term]) -> dict[str, float]:
     """Entries and scaffolds from chains, by least squares of relative errors.
 
@@ -88,20 +118,14 @@ def solve(latency_ns: Mapping[str, float], terms: Sequence[Term]) -> dict[str, f
     """
     import numpy
 
-    names = sorted({t.scaffold for t in terms} | {k for t in terms for k in t.counted})
-    place = {name: i for i, name in enumerate(names)}
-    design = numpy.zeros((len(terms), len(names)))
-    for row, term in enumerate(terms):
-        design[row, place[term.scaffold]] += 1
-        for key, count in Counter(term.counted).items():
-            design[row, place[key]] += count
-        design[row] /= latency_ns[term.chain]
+    names, counts = _design(terms)
+    weighted = counts / numpy.array([[latency_ns[t.chain]] for t in terms])
     # Columns are brought to one size first, or the rank would depend on the units.
-    sizes = numpy.linalg.norm(design, axis=0)
-    solution, _, rank, _ = numpy.linalg.lstsq(design / sizes, numpy.ones(len(terms)), rcond=1e-9)
+    sizes = numpy.linalg.norm(weighted, axis=0)
+    target = numpy.ones(len(terms))
+    solution, _, rank, _ = numpy.linalg.lstsq(weighted / sizes, target, rcond=RANK_TOLERANCE)
     if rank < len(names):
-        _, _, rows = numpy.linalg.svd(design / sizes)
-        loose = sorted(n for n in names if numpy.abs(rows[rank:, place[n]]).max() > 1e-6)
+        loose = sorted(undetermined(terms))
         raise ValueError(f"the chains do not determine {', '.join(loose[:5])}")
     return dict(zip(names, (float(v) for v in solution / sizes), strict=True))
 
@@ -109,16 +133,12 @@ def solve(latency_ns: Mapping[str, float], terms: Sequence[Term]) -> dict[str, f
 def determined(terms: Sequence[Term]) -> list[Term]:
     """The chains that still determine their entries when others have failed.
 
-    A scaffold that only one chain is left with says nothing; what rested on it goes too.
+    A chain with an open entry goes, and with it what rested on that chain.
     """
     kept = list(terms)
-    while True:
-        shared = Counter(t.scaffold for t in kept)
-        sure = {t.scaffold for t in kept if not t.counted} | {s for s, n in shared.items() if n > 1}
-        smaller = [t for t in kept if t.scaffold in sure]
-        if len(smaller) == len(kept):
-            return kept
-        kept = smaller
+    while loose := undetermined(kept):
+        kept = [t for t in kept if not loose & {t.scaffold, *t.counted}]
+    return kept
 
 
 def entries(observed: Observed, terms: Sequence[Term], seed: int) -> dict[str, Estimated]:

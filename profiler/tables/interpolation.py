@@ -12,23 +12,25 @@ from collections.abc import Mapping
 Place = tuple[int, ...]
 
 
-def split(key: str) -> tuple[str, Place]:
-    """Family and place of a key. Raises ValueError when the last part is not numbers."""
+def split(key: str) -> tuple[str, Place | None]:
+    """Family and place of a key; no place when its last part is not numbers."""
     family, _, last = key.rpartition("/")
-    return family, tuple(int(v) for v in last.split("-"))
+    numbers = last.split("-")
+    if not all(n.isascii() and n.isdigit() and len(n) < 10 and int(n) for n in numbers):
+        return family, None
+    return family, tuple(int(n) for n in numbers)
 
 
 def interpolate(key: str, known: Mapping[str, float]) -> float | None:
     """The latency of a key between its neighbours, or None where it has none on some side."""
-    try:
-        family, place = split(key)
-    except ValueError:
+    family, place = split(key)
+    if place is None:
         return None
     points = {}
     for other, value in known.items():
         if other.startswith(family + "/"):
             head, there = split(other)
-            if head == family:
+            if head == family and there is not None and len(there) == len(place):
                 points[there] = value
     return between(place, points)
 
@@ -83,9 +85,8 @@ def _boxes(place: Place, points: Mapping[Place, float]) -> list[tuple[Place, Pla
 
 
 def _around(value: int, axis: list[int]) -> list[tuple[int, int]]:
-    """Pairs of coordinates on both sides of a value, the value itself where it is known."""
-    if value in axis:
-        return [(value, value)]
+    """Pairs of coordinates on both sides of a value, or the value itself twice."""
+    exact = [(value, value)] if value in axis else []
     below = [v for v in axis if v < value]
     above = [v for v in axis if v > value]
-    return [(lo, hi) for lo in below for hi in above]
+    return exact + [(lo, hi) for lo in below for hi in above]

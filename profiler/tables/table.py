@@ -15,10 +15,12 @@ from typing import Any
 
 from profiler.errors import MissingEntry, TableError, nearest
 from profiler.store import write_whole
-from profiler.tables.interpolation import interpolate
+from profiler.tables.interpolation import interpolate, split
 from profiler.types import from_json, to_json
 
 SCHEMA = "opclock-table/1"
+# A thousand seconds: nothing that a table holds takes as long.
+LARGEST_NS = 10**12
 SOURCES = ("measured", "interpolated", "imported")
 
 
@@ -89,11 +91,14 @@ class LatencyTable:
         counts = Counter(blocks)
         held = {k: self.entries.get(k) or self._absent(k, fill) for k in counts}
         parts = {k: self.scale * held[k].ns * n for k, n in counts.items()}
-        total = self.overhead_ns + sum(parts.values())
+        # fsum is exact, so the order of the blocks plays no part.
+        total = self.overhead_ns + math.fsum(parts.values())
         kinds = dict.fromkeys(SOURCES, 0.0)
         for key, part in parts.items():
             kinds[held[key].source] += part / total
-        spread = math.sqrt(sum((_spread(held[k]) * self.scale * n) ** 2 for k, n in counts.items()))
+        spread = math.sqrt(
+            math.fsum((_spread(held[k]) * self.scale * n) ** 2 for k, n in counts.items())
+        )
         margin = max(spread, self._closure_margin() * total)
         return Prediction(
             name=name,
@@ -139,17 +144,13 @@ def _spread(entry: Entry) -> float:
 
 def nearest_keys(key: str, known: Mapping[str, object], count: int = 3) -> list[str]:
     """Keys of the same family with the nearest channels; failing that, the most alike text."""
-    family, _, last = key.rpartition("/")
-    try:
-        wanted = [int(v) for v in last.split("-")]
-    except ValueError:
-        return nearest(key, known, count)
+    family, wanted = split(key)
     found = []
     for other in known:
-        head, _, tail = other.rpartition("/")
-        if head == family:
-            gaps = [abs(int(v) - w) for v, w in zip(tail.split("-"), wanted, strict=False)]
-            found.append((sum(gaps), other))
+        head, place = split(other)
+        if head == family and place and wanted and len(place) == len(wanted):
+            gap = sum(abs(a - b) for a, b in zip(place, wanted, strict=True))
+            found.append((gap, other))
     return [k for _, k in sorted(found)[:count]] or nearest(key, known, count)
 
 
@@ -176,7 +177,8 @@ def render(table: LatencyTable) -> str:
 
 def _order(key: str) -> tuple[Any, ...]:
     return tuple(
-        (0, int(p), "") if p.isdigit() else (1, 0, p) for p in key.replace("-", "/").split("/")
+        (0, int(p), "") if p.isdecimal() and len(p) < 10 else (1, 0, p)
+        for p in key.replace("-", "/").split("/")
     )
 
 
@@ -188,7 +190,7 @@ def load(path: Path) -> LatencyTable:
         raise TableError(f"{path} cannot be read: {error}") from error
     try:
         record = json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise TableError(f"{path} is not a whole table: {error}") from error
     if not isinstance(record, dict) or record.pop("schema", None) != SCHEMA:
         raise TableError(f"{path} is not a table of the form {SCHEMA}")
@@ -204,7 +206,13 @@ def load(path: Path) -> LatencyTable:
         raise TableError(f"{path} is not a whole table: {error}") from error
     if not (math.isfinite(table.scale) and table.scale > 0 and table.overhead_ns >= 0):
         raise TableError(f"{path} must not be used: its scale or overhead is not a positive number")
+    if table.closure and not all(map(math.isfinite, _figures(table.closure))):
+        raise TableError(f"{path} must not be used: its closure has a figure that is no number")
     return table
+
+
+def _figures(closure: Closure) -> list[float]:
+    return [v for v in to_json(closure).values() if v is not None]
 
 
 def faults(entries: Any) -> list[str]:
@@ -225,10 +233,13 @@ def faults(entries: Any) -> list[str]:
             value = entry.get(name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 found.append(f"{key}: {name} is missing or no number")
-            elif not math.isfinite(value):
-                found.append(f"{key}: {name} is {value}")
+            elif not -LARGEST_NS < value < LARGEST_NS:
+                shown = value if isinstance(value, float) else "far too large"
+                found.append(f"{key}: {name} is {shown}")
             elif value < 0 or (name == "ns" and value == 0):
                 found.append(f"{key}: {name} is {value}; a block cannot take that")
+        if not found and not entry["low_ns"] <= entry["ns"] <= entry["high_ns"]:
+            found.append(f"{key}: its interval does not hold its value")
         if entry.get("source") not in SOURCES:
             found.append(
                 f"{key}: source {entry.get('source')!r} is not one of {', '.join(SOURCES)}"
