@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,11 +24,9 @@ def opclock(tmp_path: Path) -> Run:
         command = [sys.executable, str(ROOT / "profile.py"), *arguments]
         if "--help" not in arguments:
             command += ["--store", str(store or tmp_path / "store")]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             command,
             cwd=tmp_path,
-            env=environment,
             capture_output=True,
             text=True,
             timeout=300,
