@@ -65,7 +65,11 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass
 class Collection:
-    """A set of items that share their rounds: the state of one run of `collect`."""
+    """A set of items that share their rounds: the state of one run of `collect`.
+
+    `links` are items that have their rounds already and are timed in every process all the
+    same: through them the speeds of new processes can be compared with those of earlier ones.
+    """
 
     store: Store
     target: Target
@@ -74,9 +78,11 @@ class Collection:
     canary: Item | None
     seed: int = 0
     together: bool = True
+    links: list[Item] = field(default_factory=list)
     budget_s: float | None = None
     on_progress: OnProgress = lambda _: None
     failures: dict[str, Failure] = field(default_factory=dict)
+    canaries_ns: list[float] = field(default_factory=list)
 
 
 def item(
@@ -123,7 +129,7 @@ def collect(run: Collection) -> None:
             return
         if run.together:
             todo = [i for i in started if i.key not in run.failures]
-        jobs = _jobs(todo, random.Random(f"{run.seed}-{number}"), run.canary)
+        jobs = _jobs(todo, random.Random(f"{run.seed}-{number}"), _in_every_job(run))
         for place, job in enumerate(jobs):
             _take(run, job, random.Random(f"{run.seed}-{number}-{place}").randrange(2**31))
             if deadline is not None and time.monotonic() > deadline and number:
@@ -179,8 +185,15 @@ def _unfinished(run: Collection) -> list[Item]:
     return [i for i in rest if not finished(run.store.rounds(i.key), run.protocol)]
 
 
-def _jobs(items: Sequence[Item], generator: random.Random, canary: Item | None) -> list[list[Item]]:
-    """Deal the items out to as few processes as memory allows, at random, the canary to each."""
+def _in_every_job(run: Collection) -> list[Item]:
+    extra = [*run.links, *([run.canary] if run.canary else [])]
+    return [i for i in extra if i.key not in run.failures]
+
+
+def _jobs(
+    items: Sequence[Item], generator: random.Random, shared: Sequence[Item]
+) -> list[list[Item]]:
+    """Deal the items out to as few processes as memory allows, at random, the shared to each."""
     memory = environment.memory_bytes() or 8 << 30
     limit = MEMORY_SHARE * memory / SESSION_SIZE
     size = sum(i.artifact.size_bytes for i in items)
@@ -188,9 +201,12 @@ def _jobs(items: Sequence[Item], generator: random.Random, canary: Item | None) 
     shuffled = sorted(items, key=lambda i: i.key)
     generator.shuffle(shuffled)
     jobs = [shuffled[place::count] for place in range(count)]
-    if canary is not None:
-        jobs = [job if any(i.key == canary.key for i in job) else [*job, canary] for job in jobs]
-    return [job for job in jobs if job]
+    return [_with(job, shared) for job in jobs if job]
+
+
+def _with(job: list[Item], shared: Sequence[Item]) -> list[Item]:
+    found = {i.key: i for i in [*job, *shared]}
+    return list(found.values())
 
 
 def _take(run: Collection, job: list[Item], seed: int) -> None:
@@ -224,7 +240,9 @@ def _take(run: Collection, job: list[Item], seed: int) -> None:
     waiting = Progress(before, _total(run, before), "another opclock is working; waiting for it")
     with turn(exclusive=True, on_wait=lambda: run.on_progress(waiting)):
         # Whoever had the turn before may have done this very work.
-        if all(finished(run.store.rounds(i.key), run.protocol) for i in job if i != run.canary):
+        extra = {i.key for i in _in_every_job(run)}
+        rest = [i for i in job if i.key not in extra] or job
+        if all(finished(run.store.rounds(i.key), run.protocol) for i in rest):
             return
         processes.run_surviving(
             "profiler.worker:time_job", by_key, make_job, on_line, on_death, run.protocol.limit_s
@@ -257,7 +275,8 @@ def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, proc
         found = [line for line in lines if line["done"] == run.canary.key]
         if found:
             canary_ns = round(median(found[0]["samples_ns"]))
-            canary_flags = _canary_flags(run.store.rounds(run.canary.key), canary_ns)
+            canary_flags = _canary_flags(run.canaries_ns, canary_ns)
+            run.canaries_ns.append(canary_ns)
     rounds = []
     for line in lines:
         telemetry = from_json(Telemetry, line["telemetry"])
@@ -282,8 +301,8 @@ def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, proc
     run.store.add_job(rounds, calibrations)
 
 
-def _canary_flags(rounds: Sequence[Round], canary_ns: int) -> list[str]:
-    earlier = [median(r.samples_ns) for r in rounds if r.valid]
+def _canary_flags(earlier: Sequence[float], canary_ns: int) -> list[str]:
+    """Against the canary in this run's earlier processes; of other days nothing follows."""
     if len(earlier) < 3:
         return []
     change = canary_ns / median(earlier) - 1

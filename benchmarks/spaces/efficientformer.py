@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from profiler.errors import BadArchitecture, UnknownName
@@ -25,7 +24,9 @@ RESOLUTIONS = (56, 28, 14, 7)
 WIDTHS = ((16, 96), (32, 192), (64, 384), (128, 768))
 DEPTHS = ((1, 6), (1, 6), (1, 18), (1, 8))
 MAX_MB3D = 8
-# Pairs of these widths span the embeddings; the released networks' own pairs are among them.
+# Pairs of these widths span the embeddings; the released networks' own pairs are among them. The
+# others are multiples of 32: convolutions to odd multiples of 16 are slower than their neighbours
+# on many engines, and a bad base to interpolate from.
 KNOTS = (
     (16, 32, 48, 64, 96),
     (32, 64, 96, 128, 192),
@@ -132,7 +133,8 @@ def draw(
 ) -> list[Architecture]:
     """Random architectures, uniform over widths, depths and MB3D blocks.
 
-    `largest` bounds every width and depth, and keeps MB3D within the fourth stage.
+    `largest` bounds every width and depth from above, every depth by half of its own from
+    below, and keeps MB3D within the fourth stage.
     """
     found: list[Architecture] = []
     while len(found) < count:
@@ -141,8 +143,10 @@ def draw(
         for stage in range(4):
             top = largest.widths[stage] if largest else WIDTHS[stage][1]
             chosen.append(generator.choice([w for w in widths(stage) if w <= top]))
-            deepest = largest.depths[stage] if largest else DEPTHS[stage][1]
-            depths.append(generator.randint(DEPTHS[stage][0], deepest))
+            low, high = DEPTHS[stage]
+            if largest:
+                low, high = -(-largest.depths[stage] // 2), largest.depths[stage]
+            depths.append(generator.randint(low, high))
         limit = depths[3] if largest else min(MAX_MB3D, depths[2] + depths[3])
         candidate = Architecture(tuple(chosen), tuple(depths), generator.randint(1, limit))
         if candidate not in found:
@@ -228,19 +232,15 @@ def full_grid(every: int = 1) -> Grid:
 
 
 def reduced_grid(largest: Architecture) -> Grid:
-    """Three widths a stage up to those of a network: its own, the narrowest, one between."""
-    chosen = []
+    """Widths up to those of a network, every one of narrow stages, every second of wide ones."""
+    chosen, knots = [], []
     for stage in range(4):
         usable = [w for w in widths(stage) if w <= largest.widths[stage]]
-        chosen.append(_spread(tuple(usable), 3))
-    return Grid(tuple(chosen), tuple(chosen), tokens_in_third_stage=False)
-
-
-def _spread(values: Sequence[int], count: int) -> tuple[int, ...]:
-    """So many of the values, evenly in the logarithm, both ends included."""
-    low, high = values[0], values[-1]
-    wanted = [low * (high / low) ** (i / max(1, count - 1)) for i in range(count)]
-    return tuple(sorted({min(values, key=lambda v: abs(v - w)) for w in wanted}))
+        own = tuple(sorted({k for k in KNOTS[stage] if k in usable} | {usable[-1]}))
+        step = 1 if stage < 2 else 2
+        chosen.append(tuple(sorted({*usable[::-step], *own})))
+        knots.append(own)
+    return Grid(tuple(chosen), tuple(knots), tokens_in_third_stage=False)
 
 
 def chains(grid: Grid) -> list[Chain]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from profiler import devices, plugins
@@ -96,25 +96,29 @@ def check(
     items = networks.compose(bench, composed, blocks) | networks.real(bench, real)
     canary = next((items[n] for n in references if n in items), None)
     try:
-        observed = networks.take_rounds(bench, list(items.values()), canary)
+        links = [items[n] for n in references if n in items]
+        observed = networks.take_rounds(bench, list(items.values()), canary, links)
     finally:
         networks.tidy(bench)
     names_of = {i.key: n for n, i in items.items()}
-    polished = estimate.polish({names_of[k]: v for k, v in observed.items()})
+    now = _beside({names_of[k]: v for k, v in observed.items()}, rows)
+    if not now:
+        failed = bench.failures[0].message if bench.failures else "no rounds within the budget"
+        raise WorkloadFailed(f"no network could be measured: {failed}")
+    polished = estimate.polish(now)
     speed = _speed(table, polished.latency_ns)
     lines = [
-        _line(name, predicted[name] * speed, polished)
+        _line(name, predicted[name] * (speed or 1.0), polished)
         for name in rows
         if name in polished.latency_ns
     ]
-    if not lines:
-        failed = bench.failures[0].message if bench.failures else "no rounds within the budget"
-        raise WorkloadFailed(f"no network could be measured: {failed}")
     flags = []
-    if abs(speed - 1) > MAX_SPEED_CHANGE:
+    if speed is None:
+        flags.append("no reference network was measured: the machine's speed is not known")
+    elif abs(speed - 1) > MAX_SPEED_CHANGE:
         flags.append(f"the machine's speed is {speed:.2f} of what it was: build the table again")
     measured = tuple(predicted[n.architecture] for n in lines)
-    return Checked(speed, tuple(lines), measured, close(lines, seed), tuple(flags))
+    return Checked(speed or 1.0, tuple(lines), measured, close(lines, seed), tuple(flags))
 
 
 def _line(name: str, predicted_ns: float, polished: estimate.Polished) -> Network:
@@ -128,11 +132,18 @@ def _line(name: str, predicted_ns: float, polished: estimate.Polished) -> Networ
     )
 
 
-def _speed(table: LatencyTable, latency_ns: dict[str, float]) -> float:
+def _beside(observed: estimate.Observed, names: Container[str]) -> dict[str, dict[str, float]]:
+    """Only what was measured in the same processes as the named networks."""
+    wanted = {p for n, rounds in observed.items() if n in names for p in rounds}
+    now = {n: {p: v for p, v in r.items() if p in wanted} for n, r in observed.items()}
+    return {n: rounds for n, rounds in now.items() if rounds}
+
+
+def _speed(table: LatencyTable, latency_ns: dict[str, float]) -> float | None:
     """How much longer the reference networks take now than when the table was built."""
     logs = [
         math.log(latency_ns[n.architecture] / n.measured_ns)
         for n in table.references
         if n.architecture in latency_ns
     ]
-    return math.exp(median(logs)) if logs else 1.0
+    return math.exp(median(logs)) if logs else None

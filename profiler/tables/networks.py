@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ PROTOCOL = Protocol(
     half_width=0.0,
     evict_bytes=32 << 20,
 )
+
+LINKS = 12
 
 
 @dataclass
@@ -136,12 +139,18 @@ def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[st
 
 
 def take_rounds(
-    bench: Bench, items: Sequence[Item], canary: Item | None
+    bench: Bench, items: Sequence[Item], canary: Item | None, links: Sequence[Item] = ()
 ) -> dict[str, dict[str, float]]:
-    """Measure items in shared rounds. Returns their round medians, ns, by key and process."""
+    """Measure items in shared rounds. Returns their round medians, ns, by key and process.
+
+    Where some have their rounds from earlier processes, a sample of those (and `links`) is
+    timed beside the new ones, so that all processes can be compared.
+    """
     bench.on_stage("measuring")
     if bench.again:
         bench.store.put_by([i.key for i in items])
+    done = [i for i in items if measure.finished(bench.store.rounds(i.key), bench.protocol)]
+    sample = random.Random(bench.seed).sample(done, min(LINKS, len(done)))
     run = measure.Collection(
         bench.store,
         bench.target,
@@ -150,6 +159,7 @@ def take_rounds(
         canary,
         seed=bench.seed,
         together=False,
+        links=[*links, *sample],
         budget_s=bench.budget_s,
         on_progress=bench.on_progress,
     )
