@@ -169,7 +169,7 @@ def _write_reference(model: Model, path: Path) -> str:
         (str(i), tuple(x.shape), str(x.dtype).removeprefix("torch."))
         for i, x in enumerate(model.inputs)
     ]
-    feeds = random_feeds(inputs, 0)
+    feeds = random_feeds(inputs)
     with torch.no_grad():
         outputs = model.module(*(torch.from_numpy(feeds[name]) for name, _, _ in inputs))
     flat, _ = torch.utils._pytree.tree_flatten(outputs)

@@ -34,6 +34,9 @@ from profiler.types import (
     to_json,
 )
 
+# What decides when to stop or what to discard does not decide what a sample is: rounds taken
+# under another rule still hold.
+RULES = ("min_rounds", "max_rounds", "half_width", "limit_s", "max_foreign_cores", "max_steal")
 # A round in which the canary lies further than this from its own median is not believed.
 CANARY_SHARE = 0.2
 # Loaded sessions take about this multiple of the artifact's size.
@@ -100,7 +103,8 @@ def item(
     """
     runtime = plugins.load("profiler.runtimes", target.runtime)
     device = devices.device(target.device)
-    parts = [str(target), runtime.version(), device.fingerprint, to_json(protocol), replica, cold]
+    taking = {k: v for k, v in to_json(protocol).items() if k not in RULES}
+    parts = [str(target), runtime.version(), device.fingerprint, taking, replica, cold]
     return Item(workload, artifact, digest(artifact.digest, *parts), cold)
 
 

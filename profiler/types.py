@@ -133,7 +133,6 @@ class Protocol:
     limit_s: float = 120.0
     max_foreign_cores: float = 0.5
     max_steal: float = 0.05
-    input_seed: int = 0
     evict_bytes: int = 0
 
 

@@ -80,6 +80,7 @@ def test_nothing_is_measured_twice_unless_asked(opclock: Run, here: Path) -> Non
 
     first = measure()
     assert measure() == first
+    assert measure("--limit", "100") == first, "another limit does not make another measurement"
     assert not measure("--again") & first
 
 
@@ -95,7 +96,7 @@ def test_a_changed_builder_is_measured_anew(opclock: Run, here: Path) -> None:
 
 
 def test_a_model_can_be_compared_with_itself(opclock: Run, here: Path) -> None:
-    done = opclock("measure", "nets:good", "nets:good", "--count", "6", "--json")
+    done = opclock("measure", "nets:good", "nets:good", "--count", "6", "--seed", "3", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert len(result["measurements"]) == 2

@@ -76,10 +76,8 @@ def protocol(options: argparse.Namespace) -> Protocol:
     """How `measure` measures: the defaults, less what the command line says."""
     count = options.count
     if count is None:
-        return Protocol(limit_s=options.limit, input_seed=options.seed)
-    return Protocol(
-        limit_s=options.limit, input_seed=options.seed, min_rounds=count, max_rounds=count
-    )
+        return Protocol(limit_s=options.limit)
+    return Protocol(limit_s=options.limit, min_rounds=count, max_rounds=count)
 
 
 def run_measure(options: argparse.Namespace) -> int:
