@@ -37,6 +37,8 @@ from profiler.types import (
 # What decides when to stop or what to discard does not decide what a sample is: rounds taken
 # under another rule still hold.
 RULES = ("min_rounds", "max_rounds", "half_width", "limit_s", "max_foreign_cores", "max_steal")
+# However small the budget: from a single round nothing could be said about the spread.
+WHOLE_ROUNDS = 2
 # A round in which the canary lies further than this from its own median is not believed.
 CANARY_SHARE = 0.2
 # Loaded sessions take about this multiple of the artifact's size.
@@ -120,6 +122,8 @@ def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
 def collect(run: Collection) -> None:
     """Take rounds until every item is finished, has failed, or the budget is spent.
 
+    Two rounds are taken whatever the budget is.
+
     With `together` all items that lack rounds at the start go on until the last is finished, so
     that they share their processes; otherwise each drops out when it has enough.
     """
@@ -128,15 +132,14 @@ def collect(run: Collection) -> None:
     _remember(run, started)
     for number in range(2 * run.protocol.max_rounds + 2):
         todo = _unfinished(run)
-        late = deadline is not None and time.monotonic() > deadline
-        if not todo or late:
+        if not todo or (number >= WHOLE_ROUNDS and _late(deadline)):
             return
         if run.together:
             todo = [i for i in started if i.key not in run.failures]
         jobs = _jobs(todo, random.Random(f"{run.seed}-{number}"), _in_every_job(run))
         for place, job in enumerate(jobs):
             _take(run, job, random.Random(f"{run.seed}-{number}-{place}").randrange(2**31))
-            if deadline is not None and time.monotonic() > deadline and number:
+            if number >= WHOLE_ROUNDS and _late(deadline):
                 return
 
 
@@ -167,6 +170,10 @@ def verify(
             "profiler.worker:time_job", by_key, make_job, on_line, on_death, protocol.limit_s
         )
     return run.failures
+
+
+def _late(deadline_s: float | None) -> bool:
+    return deadline_s is not None and time.monotonic() > deadline_s
 
 
 def _remember(run: Collection, items: Sequence[Item]) -> None:

@@ -1,0 +1,55 @@
+"""What the documents say can be done can be done."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from benchmarks.spaces import efficientformer as space
+from profiler import cli
+from profiler.tables.table import Entry, LatencyTable, save
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/METHOD.md", "docs/JSON.md"]
+COMMAND = re.compile(r"^    python profile\.py (.*?)(?:\s+#.*)?$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_in_the_documents_is_one_that_exists(name: str) -> None:
+    text = (ROOT / name).read_text()
+    for line in COMMAND.findall(text):
+        cli.parser().parse_args(shlex.split(line))
+    if name == "README.md":
+        assert len(COMMAND.findall(text)) >= 8
+
+
+def test_the_example_in_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    keys = sorted(set(space.rows(space.parse("l1"))))
+    entries = {k: Entry(k, 1_000_000, 900_000, 1_100_000, "measured") for k in keys}
+    device = {"name": "host", "description": "a machine", "fingerprint": "f"}
+    table = LatencyTable("efficientformer", "host/x", device, "1", "", 0, 1.0, entries)
+    save(table, tmp_path / "v1.json")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "21.0 ms\n"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text()
+    for name in ("doctor", "list", "measure", "demo", "table build", "table show"):
+        assert name in text
+    for name in ("table predict", "table check"):
+        assert name in text
+
+
+def test_files_that_the_documents_name_exist() -> None:
+    for name in ("README.md", "CONTRIBUTING.md", "docs/ARCHITECTURE.md"):
+        text = (ROOT / name).read_text()
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (ROOT / link).exists(), f"{name} links to {link}"
