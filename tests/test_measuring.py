@@ -147,6 +147,22 @@ def test_bad_files_are_failures_that_say_what_is_wrong(opclock: Run, tmp_path: P
     assert "Frobnicate" in said["unknown"]["message"]
 
 
+def test_a_model_of_another_precision_is_not_measured_under_the_asked_one(
+    opclock: Run, tmp_path: Path
+) -> None:
+    half = numpy.ones((3, 3), dtype="float16")
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT16, [1, 3]) for n in "xy"]
+    made = helper.make_graph([node], "g", ends[:1], ends[1:], [numpy_helper.from_array(half, "w")])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "half.onnx")
+    done = opclock("measure", "half.onnx", "--on", "onnxruntime:fp32", "--json")
+    assert done.returncode == 1
+    (failure,) = json.loads(done.stdout)["failures"]
+    assert failure["kind"] == "wrong-precision"
+    assert "fp16" in failure["message"]
+
+
 def test_a_dynamic_shape_can_be_fixed(opclock: Run, tmp_path: Path) -> None:
     onnx.save(graph("batch"), tmp_path / "dynamic.onnx")
     done = opclock("measure", "dynamic.onnx", "--shape", "x=2,3,8,8", "--count", "1", "--json")

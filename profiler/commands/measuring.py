@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler import devices, exporting, measure, plugins, workloads
-from profiler.commands import DONE, emit, open_store, print_failures, require_runtime
+from profiler.commands import DONE, emit, open_store, print_failures, probe, require_runtime
 from profiler.errors import UsageError
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
@@ -86,10 +86,13 @@ def run_measure(options: argparse.Namespace) -> int:
     shapes = dict(options.shape)
     found = [w for m in options.models for w in workloads.resolve(m, options.batch, shapes)]
     require_runtime(target)
+    if options.output:
+        probe(options.output)
     rules = protocol(options)
     with open_store(options) as store, Display() as display:
         format_name = plugins.load("profiler.runtimes", target.runtime).FORMAT
         built = _build(store, [*found, workloads.CANARY], format_name, display, options.limit)
+        built |= {w.key: _as_asked(w, built[w.key], target) for w in found}
         failures = [f for w in found if isinstance(f := built[w.key], Failure)]
         items = _items(found, built, target, rules)
         display.stage("measuring")
@@ -120,6 +123,14 @@ def run_measure(options: argparse.Namespace) -> int:
     }
     emit(options, record, _measure_text(record))
     return print_failures(failures) if failures else DONE
+
+
+def _as_asked(workload: Workload, built: Artifact | Failure, target: Target) -> Artifact | Failure:
+    """The artifact, or a Failure when it computes in another precision than was asked for."""
+    if isinstance(built, Failure) or built.exporter["precision"] == target.precision:
+        return built
+    message = f"asked for {target.precision}, the model computes in {built.exporter['precision']}"
+    return Failure(workload, str(target), "run", "wrong-precision", message)
 
 
 def _items(

@@ -147,6 +147,8 @@ def run_table_check(options: argparse.Namespace) -> int:
             f"the table is for {loaded.target}, not {devices.target(on)}; "
             "--force checks it there all the same"
         )
+    if options.output:
+        probe(options.output)
     with open_store(options) as store, Display() as display:
         bench = open_bench(options, store, display, loaded.space, on)
         names = _architectures(options, bench.space)
