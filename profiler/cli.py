@@ -278,9 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
+        again = " without --again" if getattr(options, "again", False) else ""
         print(
             f"\nopclock: interrupted; every finished round is kept in {options.store}. "
-            "The same command again goes on from there.",
+            f"The same command{again} goes on from there.",
             file=sys.stderr,
         )
         return 130

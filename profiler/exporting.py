@@ -23,6 +23,8 @@ from profiler.store import Store
 from profiler.turns import turn
 from profiler.types import Artifact, Failure, Workload, digest, from_json
 
+# A file's external weights may have changed beside it.
+FILES = "benchmarks.models.files:"
 OWN_PACKAGES = ("benchmarks.", "profiler.", "exporters.")
 
 
@@ -46,7 +48,9 @@ class Request:
     @property
     def kept(self) -> bool:
         """Whether the store keeps the artifact under its recipe, which alone decides it."""
-        return not self.parts and self.workload.builder.startswith(OWN_PACKAGES)
+        if self.parts or self.workload.builder.startswith(FILES):
+            return False
+        return self.workload.builder.startswith(OWN_PACKAGES)
 
 
 @functools.cache

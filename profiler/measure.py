@@ -166,9 +166,10 @@ def verify(
         _fail(run, by_key[key], death.kind, death.message, death.log)
 
     if by_key:
-        processes.run_surviving(
-            "profiler.worker:time_job", by_key, make_job, on_line, on_death, protocol.limit_s
-        )
+        with turn(exclusive=False, on_wait=lambda: None):
+            processes.run_surviving(
+                "profiler.worker:time_job", by_key, make_job, on_line, on_death, protocol.limit_s
+            )
     return run.failures
 
 
@@ -297,7 +298,7 @@ def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, proc
             process=process,
             started_at=started_at,
             samples_ns=tuple(line["samples_ns"]),
-            batch=line["calibration"]["batch"],
+            batch=line["batch"],
             warmup=line["calibration"]["warmup"],
             load_ns=line["load_ns"],
             first_ns=line["first_ns"],

@@ -331,9 +331,14 @@ def _alive(pid: int) -> bool:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place and move it there, so that nobody ever sees half of it.
 
-    Raises OutputError when the place cannot be written.
+    A link is followed; a device or pipe is written as it is. Raises OutputError when the place
+    cannot be written.
     """
+    path = path.resolve() if path.is_symlink() else path
     try:
+        if path.exists() and not path.is_file():
+            write(path)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         os.close(handle)

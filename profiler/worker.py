@@ -87,7 +87,7 @@ def _time(
         channel.beat(0.3 + 0.7 * number / len(order))
         item = items[key]
         try:
-            batch = 1 if item.cold else item.calibration.batch
+            batch = batch_of(item)
             item.samples_ns += sampling.visit(
                 item.call, batch, protocol, evict=evict if item.cold else None
             )
@@ -101,6 +101,7 @@ def _time(
                 "done": item.key,
                 "samples_ns": item.samples_ns,
                 "calibration": dataclasses.asdict(item.calibration),
+                "batch": batch_of(item),
                 "load_ns": item.load_ns,
                 "first_ns": item.first_ns,
                 "error": item.error,
@@ -108,6 +109,11 @@ def _time(
                 "telemetry": to_json(telemetry),
             }
         )
+
+
+def batch_of(item: Item) -> int:
+    """Inferences per clock reading: one where the caches are emptied before each."""
+    return 1 if item.cold else item.calibration.batch
 
 
 def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: Protocol) -> Item:
@@ -161,12 +167,16 @@ def _compare(outputs: list[Any], reference: str) -> float:
 
     worst = 0.0
     with numpy.load(reference, allow_pickle=False) as expected:
+        if len(outputs) != len(expected.files):
+            raise WrongOutput(f"{len(outputs)} outputs, torch gives {len(expected.files)}")
         for number, got in enumerate(outputs):
             want = expected[f"output{number}"]
             if got.shape != want.shape:
                 raise WrongOutput(f"output {number} has shape {got.shape}, torch's {want.shape}")
             if not got.size:
                 continue
+            if not numpy.isfinite(got.astype("float64")).all():
+                raise WrongOutput(f"output {number} is infinite or undefined, torch's is not")
             largest = float(numpy.abs(want).max()) or 1.0
             difference = numpy.abs(got.astype("float64") - want.astype("float64"))
             worst = max(worst, float(difference.max()) / largest)

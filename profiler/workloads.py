@@ -46,6 +46,8 @@ def _file(path: Path, shapes: Shapes) -> Workload:
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     parameters: dict[str, Any] = {"path": str(path.resolve()), "sha256": sha256}
+    if shapes and path.suffix == ".pt2":
+        raise UsageError(f"{path}: an exported program has its shapes; export it again with others")
     if shapes:
         parameters["shapes"] = {k: list(v) for k, v in shapes.items()}
     return Workload(f"benchmarks.models.files:{FILES[path.suffix]}", parameters, path.name)

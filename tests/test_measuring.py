@@ -288,3 +288,23 @@ def test_doctor_tells_absent_from_broken(opclock: Run, tmp_path: Path) -> None:
     assert findings["torch"]["state"] == "ok"
     assert findings["iPhone, Core ML"]["state"] == "not yet"
     assert done.returncode == 0
+
+
+def test_a_model_measured_earlier_is_compared_in_rounds_that_both_share(
+    opclock: Run, here: Path
+) -> None:
+    assert opclock("measure", "nets:good", "--count", "6").returncode == 0
+    done = opclock("measure", "nets:good", "nets:zero_branch", "--count", "6", "--json")
+    (verdict,) = json.loads(done.stdout)["comparisons"]
+    assert verdict["pairs"] >= 6
+    assert verdict["verdict"] != "UNUSABLE"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--shape", "x=1,3,64,64"], ["--batch", "2"]],
+)
+def test_a_flag_that_no_model_takes_is_refused(opclock: Run, arguments: list[str]) -> None:
+    done = opclock("measure", "activation.relu", *arguments)
+    assert done.returncode == 2
+    assert arguments[0] in done.stderr

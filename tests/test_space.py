@@ -134,3 +134,11 @@ def test_every_block_of_every_chain_has_a_workload() -> None:
     for chain in space.chains(space.full_grid()):
         for key in chain.blocks:
             assert space.workload(key).builder.startswith("benchmarks.blocks.efficientformer:")
+
+
+def test_a_released_network_is_timms_however_it_is_written() -> None:
+    for text in ("l1", "L1", "efficientformer_l1", "48-96-224-448/3-2-6-4/1"):
+        found = space.network(text)
+        assert found is not None
+        assert found.parameters["name"] == "efficientformer_l1"
+    assert space.network("48-96-224-448/3-2-6-4/2") is None

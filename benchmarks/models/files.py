@@ -14,9 +14,7 @@ def onnx(path: str, sha256: str, shapes: Mapping[str, Sequence[int]] | None = No
     return Graph(Path(path), {k: tuple(v) for k, v in (shapes or {}).items()})
 
 
-def exported_program(
-    path: str, sha256: str, shapes: Mapping[str, Sequence[int]] | None = None
-) -> Model:
+def exported_program(path: str, sha256: str) -> Model:
     """What `torch.export.save` wrote, with its own weights and example inputs.
 
     Raises BadModelFile when it cannot be read or has no example inputs, DynamicShape when a

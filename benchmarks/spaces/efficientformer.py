@@ -218,10 +218,12 @@ def workload(key: str) -> Workload:
 
 
 def network(name: str) -> Workload | None:
-    """The real network behind a released architecture's name: timm's."""
-    if name not in NAMED:
+    """The real network behind a released architecture, however it is written: timm's."""
+    written = str(parse(name))
+    short = next((n for n, text in NAMED.items() if text == written), None)
+    if short is None:
         return None
-    full = f"efficientformer_{name}"
+    full = f"efficientformer_{short}"
     return Workload("benchmarks.models.timm:create", {"name": full, "batch": 1}, full)
 
 

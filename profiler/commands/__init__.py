@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,12 @@ def probe(out: Path) -> None:
     """Find out that a place cannot be written before an hour of work, not after."""
     if out.is_dir():
         raise OutputError(f"{out} is a folder; give a file's name with -o")
-    write_whole(out.with_name(out.name + ".probe"), lambda path: path.write_text(""))
-    out.with_name(out.name + ".probe").unlink()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
 
 
 def open_bench(

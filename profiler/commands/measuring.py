@@ -43,6 +43,7 @@ def _build(
 def run_export(options: argparse.Namespace) -> int:
     """Export one model to a file."""
     found = workloads.resolve(options.model, options.batch, dict(options.shape))
+    _require_taken(found, options)
     if len(found) != 1:
         names = ", ".join(w.name.partition("[")[0] for w in found)
         raise UsageError(f"{options.model} is several workloads: choose one of {names}")
@@ -85,6 +86,7 @@ def run_measure(options: argparse.Namespace) -> int:
     target = devices.target(options.on)
     shapes = dict(options.shape)
     found = [w for m in options.models for w in workloads.resolve(m, options.batch, shapes)]
+    _require_taken(found, options)
     require_runtime(target)
     if options.output:
         probe(options.output)
@@ -96,18 +98,21 @@ def run_measure(options: argparse.Namespace) -> int:
         failures = [f for w in found if isinstance(f := built[w.key], Failure)]
         items = _items(found, built, target, rules)
         display.stage("measuring")
+        if options.again:
+            store.put_by([i.key for i in items])
+        # What has its rounds from earlier is timed beside the new ones, to be compared with them.
+        done = [i for i in items if measure.finished(store.rounds(i.key), rules)]
         run = measure.Collection(
             store,
             target,
             rules,
             items,
             _canary(built, target, rules),
+            links=done,
             seed=options.seed,
             budget_s=options.budget,
             on_progress=display.update,
         )
-        if options.again:
-            store.put_by([i.key for i in items])
         measure.collect(run)
         failures += run.failures.values()
         taken = [
@@ -123,6 +128,14 @@ def run_measure(options: argparse.Namespace) -> int:
     }
     emit(options, record, _measure_text(record))
     return print_failures(failures) if failures else DONE
+
+
+def _require_taken(found: Sequence[Workload], options: argparse.Namespace) -> None:
+    """Raise UsageError when --shape or --batch was given and no model takes it."""
+    if options.shape and not any("shapes" in w.parameters for w in found):
+        raise UsageError("--shape is for .onnx files and your own functions; none is given")
+    if options.batch != 1 and not any("batch" in w.parameters for w in found):
+        raise UsageError("--batch is for timm's models; none is given")
 
 
 def _as_asked(workload: Workload, built: Artifact | Failure, target: Target) -> Artifact | Failure:
@@ -210,7 +223,7 @@ def _measure_text(record: Mapping[str, Any]) -> str:
                 latency(line["load_ns"]),
                 ratio,
                 verdict["verdict"] if verdict else "",
-                ", ".join(line["flags"]),
+                ", ".join([*line["flags"], *([verdict["reason"]] if verdict else [])]),
             )
         )
     if not rows:

@@ -100,7 +100,11 @@ def _architectures(options: argparse.Namespace, space: Any) -> list[str]:
     for name in options.archs:
         path = Path(name)
         if path.is_file():
-            names += [line.strip() for line in path.read_text().splitlines() if line.strip()]
+            try:
+                text = path.read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                raise UsageError(f"{path} is not a list of architectures: {error}") from error
+            names += [line.strip() for line in text.splitlines() if line.strip()]
         else:
             names.append(name)
     for name in names:

@@ -148,10 +148,7 @@ def entries(observed: Observed, terms: Sequence[Term], seed: int) -> dict[str, E
     generator = random.Random(seed)
     drawn: dict[str, list[float]] = {name: [] for name in centre}
     for _ in range(RESAMPLES):
-        sample = _resample(observed, processes, generator)
-        if sample is None:
-            continue
-        for name, value in solve(sample, terms).items():
+        for name, value in solve(_resample(observed, processes, generator), terms).items():
             drawn[name].append(value)
     result = {}
     for name, value in centre.items():
@@ -163,12 +160,11 @@ def entries(observed: Observed, terms: Sequence[Term], seed: int) -> dict[str, E
 
 def _resample(
     observed: Observed, processes: Sequence[str], generator: random.Random
-) -> dict[str, float] | None:
-    """Latencies from processes drawn with replacement; None if some chain was not drawn."""
+) -> dict[str, float]:
+    """Latencies from processes drawn with replacement; a chain that was not drawn keeps its own."""
     picked = [generator.choice(processes) for _ in processes]
     sample: dict[str, dict[str, float]] = {}
     for chain, rounds in observed.items():
-        sample[chain] = {f"{p}#{i}": rounds[p] for i, p in enumerate(picked) if p in rounds}
-        if not sample[chain]:
-            return None
+        again = {f"{p}#{i}": rounds[p] for i, p in enumerate(picked) if p in rounds}
+        sample[chain] = again or dict(rounds)
     return polish(sample).latency_ns
