@@ -334,8 +334,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     A link is followed; a device or pipe is written as it is. Raises OutputError when the place
     cannot be written.
     """
-    path = path.resolve() if path.is_symlink() else path
     try:
+        path = path.resolve() if path.is_symlink() else path
         if path.exists() and not path.is_file():
             write(path)
             return

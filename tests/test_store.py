@@ -510,3 +510,15 @@ def test_a_full_disk_while_writing_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No space left on device"):
         write_whole(tmp_path / "table.json", write)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_followed_and_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "table.json")
+    write_whole(tmp_path / "link", lambda place: place.write_text("new"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "table.json").read_text() == "new"
+    device = tmp_path / "null"
+    device.symlink_to("/dev/null")
+    write_whole(device, lambda place: place.write_text("gone"))
+    assert Path("/dev/null").is_char_device()
