@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -174,7 +175,7 @@ def test_a_killed_worker_is_replaced_and_the_build_finishes(checkout: Path, tmp_
             break
         time.sleep(0.02)
     assert workers, "no worker was seen"
-    subprocess.run(["kill", "-9", str(workers[0])], check=False)
+    os.kill(workers[0], signal.SIGKILL)
     _, errors = finish(process)
     assert process.returncode == 0, errors
     assert json.loads((tmp_path / "tiny.json").read_text())["closure"]["networks"] == 4
