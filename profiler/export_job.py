@@ -144,6 +144,7 @@ def randomize(module: Any) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(WEIGHT_SEED)
+    parameters = {name for name, _ in module.named_parameters()}
     with torch.no_grad():
         for name, value in [*module.named_parameters(), *module.named_buffers()]:
             if not value.is_floating_point():
@@ -155,7 +156,7 @@ def randomize(module: Any) -> None:
                 value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
             elif value.dim() < 2:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.1)
-            elif name in dict(module.named_parameters()):
+            elif name in parameters:
                 scale = 1 / math.sqrt(max(1, value[0].numel()))
                 value.copy_(torch.randn(value.shape, generator=generator) * scale)
 

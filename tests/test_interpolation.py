@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from profiler.tables.interpolation import between, interpolate, split
+from profiler.tables.interpolation import between, interpolate, margin, split
 
 WIDTHS = st.integers(1, 2000)
 TIMES = st.floats(1, 1e9)
@@ -193,3 +193,12 @@ def test_interpolation_is_monotonic_along_a_line() -> None:
     found = [between((w,), points) for w in range(16, 97)]
     assert all(a is not None and b is not None and a < b for a, b in pairwise(found))
     assert math.isclose(found[-1] or 0, 900)
+
+
+def test_the_margin_is_what_leaving_entries_out_shows() -> None:
+    smooth = {f"a/{w}": float(w) for w in (8, 16, 32, 64, 128)}
+    assert margin("a/48", smooth) == pytest.approx(0, abs=1e-9)
+    bumped = {**smooth, "a/32": 40.0}
+    assert 0.1 < margin("a/48", bumped) <= 0.25
+    assert margin("b/3", bumped) == margin("a/48", bumped), "a family without entries of its own"
+    assert margin("a/48", {"a/16": 1.0, "a/64": 2.0}) == math.inf

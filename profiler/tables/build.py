@@ -19,15 +19,13 @@ from profiler.statistics import errors, median
 from profiler.store import now
 from profiler.tables import estimate, networks
 from profiler.tables.estimate import Estimated, Polished, Term
-from profiler.tables.interpolation import interpolate
+from profiler.tables.interpolation import interpolate, margin
 from profiler.tables.networks import Bench
-from profiler.tables.table import Closure, Entry, LatencyTable, Network
+from profiler.tables.table import Closure, Entry, LatencyTable, Network, interpolated
 from profiler.types import Workload, to_json
 
 REFERENCES = 5
 CLOSURE_NETWORKS = 16
-# What an interpolated entry may be off, beside the intervals of its neighbours (docs/METHOD.md).
-INTERPOLATION_MARGIN = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +84,7 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     table = _table(bench, wanted, by_name, terms)
     polished = estimate.polish(by_name)
     compared = {
-        n: against(table, n, space.rows(space.parse(n)), polished, n)
+        n: against(n, table.predict(n, space.rows(space.parse(n))).latency_ns, polished)
         for n in wanted.real
         if n in by_name
     }
@@ -139,9 +137,7 @@ def fill(keys: Sequence[str], held: Mapping[str, Entry]) -> dict[str, Entry]:
             continue
         value = interpolate(key, known)
         if value is not None:
-            margin = INTERPOLATION_MARGIN * value
-            low, high = round(value - margin), round(value + margin)
-            whole[key] = Entry(key, max(1, round(value)), low, max(1, high), "interpolated")
+            whole[key] = interpolated(key, value, margin(key, known))
     return whole
 
 
@@ -153,7 +149,7 @@ def _closed(bench: Bench, wanted: Plan, draft: LatencyTable, polished: Polished)
         names = [str(a) for a in architectures]
         pairs = [(n, space.rows(space.parse(n))) for n in names if n in polished.latency_ns]
         return [
-            against(table, n, rows, polished, n)
+            against(n, table.predict(n, rows).latency_ns, polished)
             for n, rows in pairs
             if all(k in table.entries for k in rows)
         ]
@@ -172,18 +168,15 @@ def _closed(bench: Bench, wanted: Plan, draft: LatencyTable, polished: Polished)
     return LatencyTable(**facts)
 
 
-def against(
-    table: LatencyTable, name: str, rows: Sequence[str], polished: Polished, chain: str
-) -> Network:
-    """A network's measured latency beside the table's prediction."""
-    predicted = table.predict(name, rows).latency_ns
-    measured = polished.latency_ns[chain]
+def against(name: str, predicted_ns: float, polished: Polished) -> Network:
+    """A network's measured latency beside a prediction."""
+    measured = polished.latency_ns[name]
     return Network(
         architecture=name,
-        predicted_ns=predicted,
+        predicted_ns=round(predicted_ns),
         measured_ns=round(measured),
-        error_percent=round((predicted / measured - 1) * 100, 3),
-        repeatability_percent=round(polished.scatter[chain] * 100, 3),
+        error_percent=round((predicted_ns / measured - 1) * 100, 3),
+        repeatability_percent=round(polished.scatter[name] * 100, 3),
     )
 
 

@@ -17,7 +17,7 @@ from profiler import devices, plugins
 from profiler.errors import TableError, UsageError, WorkloadFailed
 from profiler.statistics import median
 from profiler.tables import estimate, networks
-from profiler.tables.build import close
+from profiler.tables.build import against, close
 from profiler.tables.networks import Bench
 from profiler.tables.table import Closure, LatencyTable, Network
 from profiler.types import Target, Workload
@@ -108,7 +108,7 @@ def check(
     polished = estimate.polish(now)
     speed = _speed(table, polished.latency_ns)
     lines = [
-        _line(name, predicted[name] * (speed or 1.0), polished)
+        against(name, predicted[name] * (speed or 1.0), polished)
         for name in rows
         if name in polished.latency_ns
     ]
@@ -119,17 +119,6 @@ def check(
         flags.append(f"the machine's speed is {speed:.2f} of what it was: build the table again")
     measured = tuple(predicted[n.architecture] for n in lines)
     return Checked(speed or 1.0, tuple(lines), measured, close(lines, seed), tuple(flags))
-
-
-def _line(name: str, predicted_ns: float, polished: estimate.Polished) -> Network:
-    measured = polished.latency_ns[name]
-    return Network(
-        architecture=name,
-        predicted_ns=round(predicted_ns),
-        measured_ns=round(measured),
-        error_percent=round((predicted_ns / measured - 1) * 100, 3),
-        repeatability_percent=round(polished.scatter[name] * 100, 3),
-    )
 
 
 def _beside(observed: estimate.Observed, names: Container[str]) -> dict[str, dict[str, float]]:

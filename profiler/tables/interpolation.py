@@ -6,8 +6,11 @@ for a block that keeps its width, two for one that changes it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
+
+from profiler.statistics import quantile
 
 Place = tuple[int, ...]
 
@@ -33,6 +36,30 @@ def interpolate(key: str, known: Mapping[str, float]) -> float | None:
             if head == family and there is not None and len(there) == len(place):
                 points[there] = value
     return between(place, points)
+
+
+def margin(key: str, known: Mapping[str, float]) -> float:
+    """How far off an interpolated entry may be, as a share: what leaving measured ones out shows.
+
+    The 95 % quantile of the errors of the key's family, each entry interpolated from the others;
+    of all families where its own has no three entries that lie between others; infinite where
+    there are none at all.
+    """
+    family, _ = split(key)
+    own = left_out(tuple(sorted((k, v) for k, v in known.items() if split(k)[0] == family)))
+    errors = own if len(own) >= 3 else left_out(tuple(sorted(known.items())))
+    return quantile(errors, 0.95) if errors else math.inf
+
+
+@functools.lru_cache(maxsize=64)
+def left_out(known: tuple[tuple[str, float], ...]) -> tuple[float, ...]:
+    """Relative errors of known entries when each is interpolated from the others."""
+    errors = []
+    for place, (key, value) in enumerate(known):
+        guess = interpolate(key, dict(known[:place] + known[place + 1 :]))
+        if guess is not None:
+            errors.append(abs(guess / value - 1))
+    return tuple(errors)
 
 
 def between(place: Place, points: Mapping[Place, float]) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from profiler.errors import MissingEntry, TableError, nearest
 from profiler.store import write_whole
-from profiler.tables.interpolation import interpolate, split
+from profiler.tables.interpolation import interpolate, margin, split
 from profiler.types import from_json, to_json
 
 SCHEMA = "opclock-table/1"
@@ -99,26 +99,26 @@ class LatencyTable:
         spread = math.sqrt(
             math.fsum((_spread(held[k]) * self.scale * n) ** 2 for k, n in counts.items())
         )
-        margin = max(spread, self._closure_margin() * total)
+        half = max(spread, self._closure_margin() * total)
         return Prediction(
             name=name,
             latency_ns=round(total),
-            low_ns=round(total - margin),
-            high_ns=round(total + margin),
+            low_ns=round(total - half),
+            high_ns=round(total + half),
             coverage={k: round(v, 6) for k, v in kinds.items() if v},
             interpolated=tuple(k for k in counts if held[k].source == "interpolated"),
             validated=self.closure is not None,
         )
 
     def _absent(self, key: str, fill: bool) -> Entry:
-        value = (
-            interpolate(key, {k: float(e.ns) for k, e in self.entries.items()}) if fill else None
-        )
+        known = {k: float(e.ns) for k, e in self.entries.items()}
+        value = interpolate(key, known) if fill else None
         if value is None:
             close = ", ".join(nearest_keys(key, self.entries)) or "none of its family"
             how = "" if fill else "; --interpolate fills gaps between neighbours"
             raise MissingEntry(f"the table has no entry {key!r}; nearest: {close}{how}")
-        return Entry(key, round(value), round(0.8 * value), round(1.2 * value), "interpolated")
+        measured = {k: v for k, v in known.items() if self.entries[k].source != "interpolated"}
+        return interpolated(key, value, margin(key, measured))
 
     def _closure_margin(self) -> float:
         """Half the prediction interval as a share: twice the closure's root mean square."""
@@ -136,6 +136,14 @@ class Prediction:
     coverage: Mapping[str, float]
     interpolated: tuple[str, ...]
     validated: bool
+
+
+def interpolated(key: str, value: float, share: float) -> Entry:
+    """An entry between measured ones, `share` of its value off at the most."""
+    share = min(share, 1.0)
+    ns = max(1, round(value))
+    high = max(ns, round(value * (1 + share)))
+    return Entry(key, ns, min(ns, round(value * (1 - share))), high, "interpolated")
 
 
 def _spread(entry: Entry) -> float:
