@@ -1,26 +1,35 @@
-"""ONNX, opset 20, static shapes, weights inside the file (beside it from 1.8 GB on).
+"""ONNX, opset 17 to 20, static shapes: float32, float16, or int8 (QDQ).
 
-Through torch.export and `torch.onnx.export(dynamo=True)`: GELU stays one node, and every node
-carries the module that it came from. Blocks and whole networks go through the same exporter, so
-that they are made of the same operators.
+torch's exporter that works from `torch.export` writes opsets 18 to 20 and keeps for every node the
+modules that it came from; opset 17 only the older exporter writes, which keeps nothing. From opset
+20 on GELU is one operator. Networks and blocks go through the same exporter, so that they are made
+of the same operators.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from exporters import _nnapi, _onnx_graph, _onnx_int8
 from profiler.environment import installed, package_version
-from profiler.errors import BadModelFile, DynamicShape, MissingPackage
-from profiler.types import Graph, Model
+from profiler.errors import BadModelFile, BadTarget, DynamicShape, MissingPackage
+from profiler.types import Format, Graph, Model, Structure
 
 SUFFIX = ".onnx"
-OPSET = 20
+PRECISIONS = ("fp32", "fp16", "int8")
+OPTIONS = {"opset": "20", "profile": "none", "gelu": "exact", "calibration": "random"}
+CHOICES = {
+    "opset": ("17", "18", "19", "20"),
+    "profile": ("none", "nnapi"),
+    "gelu": ("exact", "tanh"),
+}
+EXTRA = "onnx"
 INSTALL = "pip install torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2"
 # Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
 MAX_INSIDE_BYTES = 1_800_000_000
@@ -32,26 +41,101 @@ def missing() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """What decides the exported graph."""
-    names = ("torch", "onnx", "onnxscript")
-    return {"opset": str(OPSET), **{n: package_version(n) or "not installed" for n in names}}
+    """What decides the exported graph; onnxruntime quantises and optimises for NNAPI."""
+    names = ("torch", "onnx", "onnxscript", "onnxruntime")
+    return {n: package_version(n) or "not installed" for n in names}
 
 
-def export(model: Model, out: Path) -> dict[str, Any]:
-    """Write a torch module as ONNX. Returns the facts of the graph (see `facts`)."""
+def check(wanted: Format) -> None:
+    """Raise BadTarget on an option value that does not exist."""
+    for name, values in CHOICES.items():
+        if wanted.options[name] not in values:
+            raise BadTarget(
+                f"format {wanted}: {name}={wanted.options[name]} is not one of {', '.join(values)}"
+            )
+    file = wanted.options["calibration"]
+    if file != "random" and not Path(file).is_file():
+        raise BadTarget(f"format {wanted}: calibration={file} is neither 'random' nor an .npz file")
+
+
+def export(model: Model, out: Path, wanted: Format) -> None:
+    """Write a torch module as ONNX; the model is changed (its precision, its GELUs)."""
     if missing():
         raise MissingPackage(f"exporting to ONNX needs torch and onnx: {INSTALL}")
+    if wanted.options["profile"] == "nnapi":
+        model = _nnapi.prepare(model)
+    if wanted.options["gelu"] == "tanh":
+        model = _with_tanh_gelu(model)
+    if wanted.precision == "fp16":
+        model = _in_half(model)
+    if wanted.options["opset"] == "17":
+        _write_by_script(model, out)
+    else:
+        _write(model, out, int(wanted.options["opset"]))
+    _finish(out, wanted)
+
+
+def _finish(out: Path, wanted: Format) -> None:
+    """What is done to a graph after it was written, in this order."""
+    if wanted.options["profile"] == "nnapi":
+        _nnapi.simplify(out)
+    if wanted.precision == "int8":
+        _onnx_int8.quantize(out, wanted.options["calibration"])
+    if wanted.options["profile"] == "nnapi":
+        _nnapi.write_verdict(out)
+
+
+def _write(model: Model, out: Path, opset: int) -> None:
     import torch
 
     _keep_operator_registry()
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            model.module, model.inputs, dynamo=True, opset_version=OPSET, verbose=False
+            model.module, model.inputs, dynamo=True, opset_version=opset, verbose=False
         )
     assert program is not None
-    size = sum(p.numel() * p.element_size() for p in model.module.parameters())
-    program.save(str(out), external_data=size > MAX_INSIDE_BYTES)
-    return facts(out)
+    program.save(str(out), external_data=_size_bytes(model) > MAX_INSIDE_BYTES)
+
+
+def _write_by_script(model: Model, out: Path) -> None:
+    import onnx
+    import torch
+
+    with torch.no_grad(), _quiet():
+        torch.onnx.export(model.module, model.inputs, str(out), dynamo=False, opset_version=17)
+    if _size_bytes(model) <= MAX_INSIDE_BYTES:
+        onnx.save_model(onnx.shape_inference.infer_shapes(onnx.load(str(out))), str(out))
+
+
+def _size_bytes(model: Model) -> int:
+    return sum(p.numel() * p.element_size() for p in model.module.parameters())
+
+
+def _in_half(model: Model) -> Model:
+    import torch
+
+    inputs = tuple(x.half() if x.is_floating_point() else x for x in model.inputs)
+    assert all(isinstance(x, torch.Tensor) for x in inputs)
+    return Model(model.module.half(), inputs)
+
+
+def _with_tanh_gelu(model: Model) -> Model:
+    """Replace GELU modules by the tanh form, written out; functional calls stay as they are."""
+    import torch
+    from torch import nn
+
+    class TanhGelu(nn.Module):
+        """Equation 3 of Hendrycks and Gimpel, arXiv 1606.08415."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+            return 0.5 * x * (1.0 + torch.tanh(inner))
+
+    for parent in model.module.modules():
+        for name, child in parent.named_children():
+            if type(child).__name__ in ("GELU", "GELUTanh"):
+                setattr(parent, name, TanhGelu())
+    return model
 
 
 @functools.cache
@@ -77,11 +161,11 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def adopt(graph: Graph, out: Path) -> dict[str, Any]:
+def adopt(graph: Graph, out: Path, wanted: Format) -> None:
     """Copy a user's own file, with its external weights, after making sure that it can be used.
 
     Raises BadModelFile when it is not ONNX or truncated, DynamicShape when an input dimension
-    has no number and none was given.
+    has no number and none was given. Its opset and its operators stay as they are.
     """
     if not installed("onnx"):
         raise MissingPackage(
@@ -89,7 +173,7 @@ def adopt(graph: Graph, out: Path) -> dict[str, Any]:
         )
     import onnx
 
-    model = _read(graph.path)
+    model = _onnx_graph.read(graph.path)
     _fix_shapes(model, graph)
     size = sum(len(t.raw_data) for t in model.graph.initializer)
     onnx.save_model(
@@ -98,36 +182,7 @@ def adopt(graph: Graph, out: Path) -> dict[str, Any]:
         save_as_external_data=size > MAX_INSIDE_BYTES,
         location=out.name + ".data",
     )
-    return facts(out)
-
-
-def _read(path: Path) -> Any:
-    import google.protobuf.message
-    import onnx
-
-    if not path.is_file():
-        raise BadModelFile(f"{path}: no such file")
-    try:
-        model = onnx.load(str(path))
-        _check(model)
-    except (google.protobuf.message.DecodeError, onnx.checker.ValidationError) as error:
-        raise BadModelFile(f"{path} is not a whole ONNX file: {str(error)[:300]}") from error
-    except (OSError, ValueError) as error:
-        raise BadModelFile(f"{path}: its external weights cannot be read: {error}") from error
-    if not model.graph.node:
-        raise BadModelFile(f"{path} is not a whole ONNX file: its graph has no operators")
-    return model
-
-
-def _check(model: Any) -> None:
-    """Raise what onnx's checker raises; whether an operator exists is the runtime's to say."""
-    import onnx
-
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        if "No Op registered" not in str(error):
-            raise
+    _finish(out, wanted)
 
 
 def _fix_shapes(model: Any, graph: Graph) -> None:
@@ -166,7 +221,18 @@ def _fix_shapes(model: Any, graph: Graph) -> None:
         del model.graph.value_info[:]
 
 
-def compose(parts: Sequence[Path], out: Path) -> dict[str, Any]:
+def structure(path: Path) -> Structure:
+    """What a graph holds, and what phones would make of it. Raises BadModelFile."""
+    model = _onnx_graph.read(path)
+    return _onnx_graph.structure(model)
+
+
+def verdicts(path: Path) -> list[str]:
+    """A sentence for NNAPI and for each form of Core ML: partitions, unsupported operators."""
+    return _nnapi.verdicts(path)
+
+
+def compose(parts: Sequence[Path], out: Path) -> Structure:
     """Chain artifacts of one input and one output each: every output feeds the next input.
 
     A part that occurs several times gets weights of its own each time (the same values, rolled),
@@ -193,21 +259,16 @@ def compose(parts: Sequence[Path], out: Path) -> dict[str, Any]:
             output.CopyFrom(part.graph.output[0])
             output.name = feed
     onnx.save_model(whole, str(out))
-    return _facts(whole)
+    return _onnx_graph.structure(whole)
 
 
 def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: int) -> None:
-    import numpy
-    import onnx
-
     for tensor in part.initializer:
         names[tensor.name] = prefix + tensor.name
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = names[tensor.name]
-        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.raw_data:
-            values = numpy.frombuffer(tensor.raw_data, dtype="<f4")
-            copy.raw_data = numpy.roll(values, number).tobytes()
+        copy.raw_data = _rolled(tensor, number)
     for node in part.node:
         for name in node.output:
             names.setdefault(name, prefix + name)
@@ -219,39 +280,16 @@ def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: i
         copy.output[:] = [names[n] if n else "" for n in node.output]
 
 
-def facts(path: Path) -> dict[str, Any]:
-    """What a graph holds: {operators: by type, parameters: floats in it, precision}."""
+def _rolled(tensor: Any, number: int) -> bytes:
+    import numpy
     import onnx
 
-    return _facts(onnx.load(os.fspath(path), load_external_data=False))
-
-
-def _facts(model: Any) -> dict[str, Any]:
-    import onnx
-
-    floats = {
-        onnx.TensorProto.FLOAT: "fp32",
-        onnx.TensorProto.FLOAT16: "fp16",
-        onnx.TensorProto.BFLOAT16: "bf16",
-        onnx.TensorProto.DOUBLE: "fp64",
+    floats: Mapping[Any, str] = {
+        onnx.TensorProto.FLOAT: "<f4",
+        onnx.TensorProto.FLOAT16: "<f2",
+        onnx.TensorProto.INT8: "i1",
     }
-    operators: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    for node in model.graph.node:
-        operators[node.op_type] = operators.get(node.op_type, 0) + 1
-        for attribute in node.attribute:
-            if node.op_type == "Constant" and attribute.name == "value":
-                _count(attribute.t, floats, counts)
-    for tensor in model.graph.initializer:
-        _count(tensor, floats, counts)
-    precision = max(counts, key=lambda name: counts[name]) if counts else "fp32"
-    return {"operators": operators, "parameters": sum(counts.values()), "precision": precision}
-
-
-def _count(tensor: Any, floats: Mapping[Any, str], counts: dict[str, int]) -> None:
-    size = 1
-    for dimension in tensor.dims:
-        size *= dimension
-    if tensor.data_type in floats:
-        name = floats[tensor.data_type]
-        counts[name] = counts.get(name, 0) + size
+    kind = floats.get(tensor.data_type)
+    if kind is None or not tensor.raw_data:
+        return bytes(tensor.raw_data)
+    return numpy.roll(numpy.frombuffer(tensor.raw_data, dtype=kind), number).tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from profiler import environment, plugins
+from profiler import environment, formats, plugins
 from profiler.errors import BadTarget, UnknownName
 from profiler.types import Device, Target, split_target
 
@@ -30,9 +30,10 @@ def target(text: str) -> Target:
     device(device_name)
     runtime = plugins.load("profiler.runtimes", runtime_name)
     parsed = Target.parse(text, runtime.UNITS, runtime.PRECISIONS)
+    known = formats.options_of(runtime_name)
     for name in parsed.options:
-        if name not in runtime.OPTIONS:
-            raise BadTarget(f"target {text!r}: {UnknownName('option', name, runtime.OPTIONS)}")
+        if name not in known:
+            raise BadTarget(f"target {text!r}: {UnknownName('option', name, known)}")
     whole = Target(
         parsed.device,
         parsed.runtime,
@@ -41,4 +42,5 @@ def target(text: str) -> Target:
         {**runtime.OPTIONS, **parsed.options},
     )
     runtime.check(whole)
+    formats.executed_by(whole)
     return whole

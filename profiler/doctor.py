@@ -12,7 +12,7 @@ from typing import Any
 
 from profiler import environment, plugins, processes
 from profiler.errors import OpclockError
-from profiler.processes import ROOT, Channel, one_line
+from profiler.processes import ROOT, Channel, Limits, one_line
 from profiler.store import Store
 
 IMPORT_LIMIT_S = 120.0
@@ -98,7 +98,7 @@ def _imports() -> dict[str, str]:
         lambda keys: {"names": keys},
         on_line,
         lambda key, death: problems.update({key: death.message}),
-        IMPORT_LIMIT_S,
+        Limits(IMPORT_LIMIT_S),
     )
     return problems
 

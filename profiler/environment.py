@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import profiler
-from profiler.types import Device, Telemetry, digest
+from profiler.encoding import digest
+from profiler.types import Device, Telemetry
 
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
 

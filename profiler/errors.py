@@ -13,6 +13,7 @@ OpclockError                 the root: catch this one to catch them all
 │   └── NewerStore           written by a newer opclock
 ├── TableError               a table that must not be used; exit code 2
 │   └── MissingEntry         a key that the table does not hold (nearest keys offered)
+├── UnsupportedOperator      an operator that a format cannot express; exit code 1
 └── WorkloadFailed           a workload failed where a result was required; exit code 1
 """
 
@@ -51,7 +52,7 @@ class UnknownName(UsageError):
         if close:
             hint = f"did you mean {', '.join(close)}?"
         elif names:
-            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+            shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
             hint = f"known: {shown}"
         else:
             hint = "there are none"
@@ -100,6 +101,10 @@ class TableError(OpclockError):
 
 class MissingEntry(TableError):
     """A key that the table does not hold."""
+
+
+class UnsupportedOperator(OpclockError):
+    """An operator that a format cannot express: which one, and in which module of the network."""
 
 
 class WorkloadFailed(OpclockError):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from profiler import plugins
-from profiler.errors import BadModelFile, MissingPackage
+from profiler.encoding import from_json, to_json
+from profiler.errors import BadModelFile, MissingPackage, UnsupportedOperator
 from profiler.processes import Channel, one_line
-from profiler.types import Graph, Model
+from profiler.types import Artifact, Format, Graph, Model
 from profiler.worker import random_feeds
 
 WEIGHT_SEED = 0
@@ -21,6 +23,12 @@ WEIGHT_SEED = 0
 KEPT_SHARE = 0.98
 # Files of the user's own come with weights of their own.
 KEEPS_WEIGHTS = "benchmarks.models.files:"
+
+SAID_BY_US = {
+    "bad-model": BadModelFile,
+    "missing-package": MissingPackage,
+    "unsupported-operator": UnsupportedOperator,
+}
 
 
 class FoldedAway(Exception):
@@ -43,8 +51,9 @@ def export_job(job: Mapping[str, Any], channel: Channel) -> None:
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
-    if isinstance(error, BadModelFile | MissingPackage):
-        return "bad-model" if isinstance(error, BadModelFile) else "missing-package", str(error)
+    for kind, said in SAID_BY_US.items():
+        if isinstance(error, said):
+            return kind, str(error)
     if isinstance(error, MemoryError):
         return "out-of-memory", "memory ran out while the model was built or exported"
     if isinstance(error, FoldedAway):
@@ -61,42 +70,49 @@ def _describe(error: BaseException) -> tuple[str, str]:
 
 
 def _export(entry: Mapping[str, Any]) -> dict[str, Any]:
-    exporter = plugins.load("exporters", entry["format"])
+    wanted = from_json(Format, entry["format"])
+    exporter = plugins.load("exporters", wanted.name)
     out = Path(entry["folder"]) / f"model{exporter.SUFFIX}"
     reference = ""
+    started = time.perf_counter_ns()
     if entry["parts"]:
-        facts = exporter.compose([Path(p) for p in entry["parts"]], out)
+        structure = exporter.compose([Path(p) for p in entry["parts"]], out)
         expected = entry["model_parameters"]
     else:
         built = _call_builder(entry["builder"], entry["parameters"])
         if isinstance(built, Graph):
-            facts = exporter.adopt(built, out)
-            expected = facts["parameters"]
+            exporter.adopt(built, out, wanted)
+            structure = exporter.structure(out)
+            expected = structure.parameters
         else:
             if not entry["builder"].startswith(KEEPS_WEIGHTS):
                 built.module.eval()
                 randomize(built.module)
             reference = _write_reference(built, out.parent / "reference.npz")
-            facts = exporter.export(built, out)
-            expected = _check_weights(built.module, facts["parameters"])
-    files = sorted(p for p in out.parent.iterdir() if p.name != "reference.npz")
-    return {
-        "path": str(out),
-        "format": entry["format"],
-        "digest": _content_digest(files),
-        "size_bytes": sum(f.stat().st_size for f in files),
-        "parameters": facts["parameters"],
-        "model_parameters": expected,
-        "operators": facts["operators"],
-        "exporter": {**exporter.versions(), "precision": facts["precision"]},
-        "reference": reference,
-    }
+            started = time.perf_counter_ns()
+            exporter.export(built, out, wanted)
+            structure = exporter.structure(out)
+            expected = _check_weights(built.module, structure.parameters)
+    took_ns = time.perf_counter_ns() - started
+    files = sorted(p for p in out.parent.rglob("*") if p.is_file() and p.name != "reference.npz")
+    artifact = Artifact(
+        path=str(out),
+        format=wanted,
+        digest=_content_digest(out.parent, files),
+        size_bytes=sum(f.stat().st_size for f in files),
+        model_parameters=expected,
+        structure=structure,
+        exporter=exporter.versions(),
+        reference=reference,
+        export_ns=took_ns,
+    )
+    return cast(dict[str, Any], to_json(artifact))
 
 
-def _content_digest(files: list[Path]) -> str:
+def _content_digest(folder: Path, files: list[Path]) -> str:
     state = hashlib.sha256()
     for file in files:
-        state.update(file.name.encode())
+        state.update(str(file.relative_to(folder)).encode())
         with file.open("rb") as stream:
             while data := stream.read(1 << 20):
                 state.update(data)

@@ -7,8 +7,10 @@ same, its measurements still hold.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import queue
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -18,14 +20,19 @@ from typing import Any
 
 import profiler
 from profiler import environment, plugins, processes
-from profiler.processes import Death
+from profiler.encoding import digest, from_json, to_json
+from profiler.processes import Death, Limits
 from profiler.store import Store
 from profiler.turns import turn
-from profiler.types import Artifact, Failure, Workload, digest, from_json
+from profiler.types import Artifact, Failure, Format, Workload
 
 # A file's external weights may have changed beside it.
 FILES = "benchmarks.models.files:"
 OWN_PACKAGES = ("benchmarks.", "profiler.", "exporters.")
+# A hand takes on so many exports of one format at once: converters keep what they once allocated.
+MOST_IN_HAND = 16
+# All hands together may fill this share of the machine's memory.
+MEMORY_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +40,18 @@ class Request:
     """An artifact that is wanted: a workload to export, or parts to chain."""
 
     workload: Workload
-    format: str
+    format: Format
     parts: tuple[Artifact, ...] = ()
 
     @property
     def recipe(self) -> str:
         """The name under which the store finds the artifact again."""
-        exporter = plugins.load("exporters", self.format)
-        made_by = {**exporter.versions(), "opclock": _own_sources(self.format)}
+        exporter = plugins.load("exporters", self.format.name)
+        builder = self.workload.builder.partition(":")[0]
+        sources = _own_sources((builder, f"exporters.{self.format.name}", "profiler.export_job"))
         versions = {p: environment.package_version(p) for p in ("timm", "torchvision")}
         source = [self.workload.builder, self.workload.parameters]
-        return digest("export", self.format, source, made_by, versions)
+        return digest("export", str(self.format), source, exporter.versions(), sources, versions)
 
     @property
     def kept(self) -> bool:
@@ -54,15 +62,35 @@ class Request:
 
 
 @functools.cache
-def _own_sources(format_name: str) -> str:
-    """A digest of our own code that decides what an artifact holds."""
-    files = sorted((processes.ROOT / "benchmarks").rglob("*.py"))
-    files += [processes.ROOT / "exporters" / f"{format_name}.py"]
-    files += [processes.ROOT / "profiler" / "export_job.py"]
+def _own_sources(modules: tuple[str, ...]) -> str:
+    """A digest of our own code that decides what an artifact holds.
+
+    That is these modules and all that they import of benchmarks and exporters; another network
+    or another exporter that changes is no reason to export this one again.
+    """
     state = hashlib.sha256(profiler.__version__.encode())
-    for file in files:
-        state.update(file.read_bytes())
+    waiting, seen = list(modules), set(modules)
+    while waiting:
+        file = processes.ROOT.joinpath(*waiting.pop().split("."))
+        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        if not file.is_file():
+            continue
+        source = file.read_bytes()
+        state.update(source)
+        found = sorted({n for n in _imported(source) if n.startswith(("benchmarks", "exporters"))})
+        waiting += [n for n in found if n not in seen]
+        seen.update(found)
     return state.hexdigest()[:24]
+
+
+def _imported(source: bytes) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+    return names
 
 
 Result = Artifact | Failure
@@ -76,10 +104,13 @@ def build(
     on_wait: Callable[[], None],
     limit_s: float,
     hands: int,
+    memory_bytes: int | None = None,
 ) -> dict[str, Result]:
     """Artifacts or failures for all requests, by the caller's own keys.
 
-    What the store holds is not built again. The rest is dealt out to `hands` processes.
+    What the store holds is not built again. The rest is dealt out to `hands` processes, one
+    format at a time to each, since frameworks do not mix well; one that shows no sign of life for
+    `limit_s` seconds, or grows beyond `memory_bytes`, is ended, and its workload is a Failure.
     What is composed of parts is large and made in milliseconds: it is not kept in the store but
     in staging folders, which the caller removes.
     """
@@ -103,8 +134,10 @@ def build(
                 store.add_failure(result)
             on_result(todo[key], result)
 
+    share = memory_bytes or int(MEMORY_SHARE * (environment.memory_bytes() or 8 << 30) / hands)
+    limits = Limits(limit_s, share)
     with turn(exclusive=False, on_wait=on_wait):
-        _deal(store, todo, finish, limit_s, hands)
+        _deal(store, todo, finish, limits, hands)
     return results
 
 
@@ -112,22 +145,27 @@ def _deal(
     store: Store,
     todo: Mapping[str, Request],
     finish: Callable[[str, Result], None],
-    limit_s: float,
+    limits: Limits,
     hands: int,
 ) -> None:
     errors: list[BaseException] = []
+    heaps = _heaps(todo, hands)
+    taking: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
 
-    def work(keys: list[str]) -> None:
-        try:
-            _one_hand(store, {k: todo[k] for k in keys}, finish, limit_s)
-        except BaseException as error:  # carried to the caller's thread, raised there
-            errors.append(error)
+    def work() -> None:
+        while (keys := taking.get()) is not None and not errors:
+            try:
+                _one_hand(store, {k: todo[k] for k in keys}, finish, limits)
+            except BaseException as error:  # carried to the caller's thread, raised there
+                errors.append(error)
 
-    hands_full = processes.chunks(list(todo), hands)
-    if len(hands_full) == 1:
-        work(hands_full[0])
+    count = min(hands, len(heaps))
+    for heap in [*heaps, *[None] * count]:
+        taking.put(heap)
+    if count == 1:
+        work()
     else:
-        threads = [threading.Thread(target=work, args=(keys,), daemon=True) for keys in hands_full]
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -136,11 +174,23 @@ def _deal(
         raise errors[0]
 
 
+def _heaps(todo: Mapping[str, Request], hands: int) -> list[list[str]]:
+    """Requests by format, in heaps small enough that no hand is left with all of them."""
+    by_format: dict[str, list[str]] = {}
+    for key, request in todo.items():
+        by_format.setdefault(request.format.name, []).append(key)
+    heaps = []
+    for keys in by_format.values():
+        most = MOST_IN_HAND if not todo[keys[0]].parts else len(keys)
+        heaps += processes.chunks(keys, max(hands, -(-len(keys) // most)))
+    return heaps
+
+
 def _one_hand(
     store: Store,
     requests: dict[str, Request],
     finish: Callable[[str, Result], None],
-    limit_s: float,
+    limits: Limits,
 ) -> None:
     folders: dict[str, Path] = {}
 
@@ -169,7 +219,7 @@ def _one_hand(
 
     try:
         processes.run_surviving(
-            "profiler.export_job:export_job", requests, make_job, on_line, on_death, limit_s
+            "profiler.export_job:export_job", requests, make_job, on_line, on_death, limits
         )
     finally:
         for folder in folders.values():
@@ -181,7 +231,7 @@ def _entry(key: str, request: Request, folder: Path) -> dict[str, Any]:
         "key": key,
         "builder": request.workload.builder,
         "parameters": dict(request.workload.parameters),
-        "format": request.format,
+        "format": to_json(request.format),
         "parts": [p.path for p in request.parts],
         "model_parameters": sum(p.model_parameters for p in request.parts),
         "folder": str(folder),
@@ -189,4 +239,4 @@ def _entry(key: str, request: Request, folder: Path) -> dict[str, Any]:
 
 
 def _failure(request: Request, kind: str, message: str, log: str) -> Failure:
-    return Failure(request.workload, request.format, "export", kind, message, log)
+    return Failure(request.workload, str(request.format), "export", kind, message, log)

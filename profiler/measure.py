@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from profiler import devices, environment, plugins, processes
-from profiler.processes import Death
+from profiler.encoding import digest, from_json, to_json
+from profiler.processes import Death, Limits
 from profiler.sampling import Calibration
 from profiler.statistics import covers, half_width, interval, median
 from profiler.store import Store, now
@@ -29,9 +30,6 @@ from profiler.types import (
     Target,
     Telemetry,
     Workload,
-    digest,
-    from_json,
-    to_json,
 )
 
 # What decides when to stop or what to discard does not decide what a sample is: rounds taken
@@ -165,10 +163,11 @@ def verify(
     def on_death(key: str, death: Death) -> None:
         _fail(run, by_key[key], death.kind, death.message, death.log)
 
+    limits = Limits(protocol.limit_s)
     if by_key:
         with turn(exclusive=False, on_wait=lambda: None):
             processes.run_surviving(
-                "profiler.worker:time_job", by_key, make_job, on_line, on_death, protocol.limit_s
+                "profiler.worker:time_job", by_key, make_job, on_line, on_death, limits
             )
     return run.failures
 
@@ -249,6 +248,7 @@ def _take(run: Collection, job: list[Item], seed: int) -> None:
     def on_death(key: str, death: Death) -> None:
         _fail(run, by_key[key], death.kind, death.message, death.log)
 
+    limits = Limits(run.protocol.limit_s)
     waiting = Progress(before, _total(run, before), "another opclock is working; waiting for it")
     with turn(exclusive=True, on_wait=lambda: run.on_progress(waiting)):
         # Whoever had the turn before may have done this very work.
@@ -257,7 +257,7 @@ def _take(run: Collection, job: list[Item], seed: int) -> None:
         if all(finished(run.store.rounds(i.key), run.protocol) for i in rest):
             return
         processes.run_surviving(
-            "profiler.worker:time_job", by_key, make_job, on_line, on_death, run.protocol.limit_s
+            "profiler.worker:time_job", by_key, make_job, on_line, on_death, limits
         )
     _keep(run, lines, started_at, process)
     run.on_progress(Progress(_done(run), _total(run, _done(run))))

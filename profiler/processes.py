@@ -27,6 +27,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 LOG_TAIL_BYTES = 4000
 BEAT_S = 0.5
+LOOK_S = 0.5
+EXCEEDED = ("timeout", "memory-limit")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 Line = dict[str, Any]
 OnLine = Callable[[Line], None]
@@ -42,13 +45,21 @@ class Death:
     log: str
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a child may use: seconds without a sign of life, bytes of memory (None: all)."""
+
+    silence_s: float
+    memory_bytes: int | None = None
+
+
 # The parent's side -----------------------------------------------------------------------------
 
 
-def run(entry: str, job: Mapping[str, Any], on_line: OnLine, limit_s: float) -> Death | None:
+def run(entry: str, job: Mapping[str, Any], on_line: OnLine, limits: Limits) -> Death | None:
     """Run the child `entry` ("package.module:function") on a job until it ends.
 
-    A child that says nothing for `limit_s` seconds is ended with its whole process group.
+    A child that goes beyond its limits is ended with its whole process group.
     Returns None when it finished its work.
     """
     with tempfile.TemporaryDirectory(prefix="opclock-job-") as name:
@@ -57,16 +68,16 @@ def run(entry: str, job: Mapping[str, Any], on_line: OnLine, limit_s: float) -> 
         (folder / "announced").touch()
         kills_before = _oom_kills()
         with (folder / "log").open("wb") as log, _child(entry, folder, log) as child:
-            finished, timed_out = _listen(child, on_line, limit_s)
-            if timed_out:
+            finished, exceeded = _listen(child, on_line, limits)
+            if exceeded:
                 end(child)
             code = child.wait()
         if finished and code == 0:
             return None
         text = _tail(folder / "log")
         item = (folder / "announced").read_text().strip() or None
-        if timed_out:
-            return Death("timeout", f"no sign of life within {limit_s:g} s", item, text)
+        if exceeded:
+            return Death(*exceeded, item, text)
         kind, message = _cause(code, _oom_kills() > kills_before, text)
         return Death(kind, message, item, text)
 
@@ -77,13 +88,14 @@ def run_surviving(
     make_job: Callable[[list[str]], Mapping[str, Any]],
     on_line: OnLine,
     on_death: Callable[[str, Death], None],
-    limit_s: float,
+    limits: Limits,
 ) -> None:
     """Run the child over all items; an item that kills it does not take the others along.
 
     A line {"done": key} strikes an item off. The item announced at a death is tried once more
-    alone, except after a time-out; if it kills again, `on_death` is told. The others go on in a
-    fresh child. A child that dies before it announces anything is started once more.
+    alone, except after it went beyond its limits; if it kills again, `on_death` is told. The
+    others go on in a fresh child. A child that dies before it announces anything is started once
+    more.
     """
     pending = list(items)
     unannounced = 0
@@ -94,19 +106,19 @@ def run_surviving(
         on_line(line)
 
     while pending:
-        death = run(entry, make_job(list(pending)), listen, limit_s)
+        death = run(entry, make_job(list(pending)), listen, limits)
         if death is None:
             return
         victim = death.item if death.item in pending else None
         if victim is None:
             unannounced += 1
-            if unannounced == 1 and death.kind != "timeout":
+            if unannounced == 1 and death.kind not in EXCEEDED:
                 continue
             for key in list(pending):
                 on_death(key, death)
             return
-        if death.kind != "timeout":
-            death = run(entry, make_job([victim]), listen, limit_s)
+        if death.kind not in EXCEEDED:
+            death = run(entry, make_job([victim]), listen, limits)
         if death is not None:
             on_death(victim, death)
         if victim in pending:
@@ -152,20 +164,33 @@ def end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _listen(child: subprocess.Popen[bytes], on_line: OnLine, limit_s: float) -> tuple[bool, bool]:
-    """Pass lines on until the child closes its output. Returns (finished, timed out)."""
+def _listen(
+    child: subprocess.Popen[bytes], on_line: OnLine, limits: Limits
+) -> tuple[bool, tuple[str, str] | None]:
+    """Pass lines on until the child closes its output.
+
+    Returns whether it finished, and which limit it exceeded: its kind and a sentence.
+    """
     assert child.stdout is not None
     finished = False
     rest = b""
     descriptor = child.stdout.fileno()
+    silent_since = time.monotonic()
+    # Only who limits memory has to look: a parent that wakes disturbs what is timed.
+    wait_s = LOOK_S if limits.memory_bytes else limits.silence_s
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         while True:
-            if not selector.select(limit_s):
-                return finished, True
+            ready = selector.select(min(wait_s, limits.silence_s))
+            exceeded = _exceeded(child.pid, time.monotonic() - silent_since, limits)
+            if not ready and exceeded:
+                return finished, exceeded
+            if not ready:
+                continue
+            silent_since = time.monotonic()
             data = os.read(descriptor, 1 << 20)
             if not data:
-                return finished, False
+                return finished, None
             *lines, rest = (rest + data).split(b"\n")
             for text in lines:
                 line = json.loads(text)
@@ -173,6 +198,24 @@ def _listen(child: subprocess.Popen[bytes], on_line: OnLine, limit_s: float) -> 
                     finished = True
                 else:
                     on_line(line)
+
+
+def _exceeded(pid: int, silent_s: float, limits: Limits) -> tuple[str, str] | None:
+    if silent_s >= limits.silence_s:
+        return "timeout", f"no sign of life within {limits.silence_s:g} s"
+    if limits.memory_bytes and (used := _resident_bytes(pid)) > limits.memory_bytes:
+        return "memory-limit", (
+            f"{used / 1e9:.1f} GB of memory, more than the {limits.memory_bytes / 1e9:.1f} GB "
+            "that it may use"
+        )
+    return None
+
+
+def _resident_bytes(pid: int) -> int:
+    """What a process holds in memory (Linux; elsewhere 0, so that no limit is enforced)."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+    return 0
 
 
 def _cause(code: int, out_of_memory: bool, log: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Warm-up, batching and interleaving. The clock and the random generator are arguments."""
+"""Warm-up, batching and interleaving. What measures time and the generator are arguments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from profiler.types import Protocol
 
 T = TypeVar("T")
 Call = Callable[[], object]
-Clock = Callable[[], int]
+# The nanoseconds that so many runs of a call take: by this process's clock, or by a runtime's own.
+Elapsed = Callable[[Call, int], int]
 
 CHECK_EVERY_SAMPLES = 4
 STEADY = 0.02
@@ -27,7 +28,15 @@ class Calibration:
     batch: int
 
 
-def calibrate(call: Call, protocol: Protocol, clock: Clock = time.perf_counter_ns) -> Calibration:
+def elapsed_ns(call: Call, batch: int) -> int:
+    """The wall time of `batch` runs, in nanoseconds."""
+    before = time.perf_counter_ns()
+    for _ in range(batch):
+        call()
+    return time.perf_counter_ns() - before
+
+
+def calibrate(call: Call, protocol: Protocol, elapsed: Elapsed = elapsed_ns) -> Calibration:
     """Run until the latency is steady; the counts are then frozen for all rounds.
 
     Steady means that the medians of the third and of the last quarter of the runs differ by at
@@ -37,9 +46,7 @@ def calibrate(call: Call, protocol: Protocol, clock: Clock = time.perf_counter_n
     samples: list[int] = []
     spent = 0
     while True:
-        before = clock()
-        call()
-        samples.append(clock() - before)
+        samples.append(elapsed(call, 1))
         spent += samples[-1]
         due = len(samples) % CHECK_EVERY_SAMPLES == 0 or len(samples) == protocol.warmup_runs
         due = due or spent >= protocol.warmup_limit_ns
@@ -73,7 +80,7 @@ def visit(
     call: Call,
     batch: int,
     protocol: Protocol,
-    clock: Clock = time.perf_counter_ns,
+    elapsed: Elapsed = elapsed_ns,
     evict: Call | None = None,
 ) -> list[int]:
     """One visit: an untimed run to bring the workload's own code back, then timed samples.
@@ -87,12 +94,9 @@ def visit(
     while len(samples) < protocol.visit_samples:
         if evict is not None:
             evict()
-        before = clock()
-        for _ in range(batch):
-            call()
-        after = clock()
-        samples.append(max(1, round((after - before) / batch)))
-        spent += after - before
+        took = elapsed(call, batch)
+        samples.append(max(1, round(took / batch)))
+        spent += took
         if len(samples) >= 2 and spent >= protocol.visit_limit_ns:
             break
     return samples

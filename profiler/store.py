@@ -20,10 +20,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from profiler.encoding import canonical, from_json, to_json
 from profiler.errors import NewerStore, OutputError, StoreError
 from profiler.sampling import Calibration
 from profiler.turns import hold
-from profiler.types import Artifact, Failure, Round, canonical, from_json, to_json
+from profiler.types import Artifact, Failure, Round
 
 T = TypeVar("T")
 
@@ -202,7 +203,7 @@ class Store:
             except OSError:
                 if not place.is_dir():
                     raise
-                if (place / Path(artifact.path).name).is_file():
+                if (place / Path(artifact.path).name).exists():
                     shutil.rmtree(staged, ignore_errors=True)
                 else:
                     # Somebody deleted a part of it.
@@ -221,7 +222,7 @@ class Store:
         if not rows:
             return None
         artifact = self._placed(rows[0])
-        return artifact if Path(artifact.path).is_file() else None
+        return artifact if Path(artifact.path).exists() else None
 
     def _placed(self, artifact: Artifact) -> Artifact:
         folder = self.folder / "artifacts" / artifact.digest
@@ -352,3 +353,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             raise
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def copy_whole(folder: Path, place: Path) -> None:
+    """Copy a folder (an .mlpackage is one) beside its place and move it there.
+
+    A folder that stands there is replaced. Raises OutputError when the place cannot be written.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.exists() and not place.is_dir():
+            raise OutputError(f"{place} exists and is not a folder")
+        with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as name:
+            shutil.copytree(folder, Path(name, "new"))
+            if place.exists():
+                os.rename(place, Path(name, "old"))
+            os.rename(Path(name, "new"), place)
+    except OSError as error:
+        raise OutputError(f"{place} cannot be written: {error.strerror or error}") from error

@@ -1,24 +1,18 @@
 """The nouns: frozen, serialisable, standard library only.
 
 Times are integers in nanoseconds (`_ns`), sizes are bytes (`_bytes`), loads are cores (`_cores`).
-Every noun survives `to_json` and `from_json`; a field that a noun does not have is refused.
+Every noun survives `encoding.to_json` and `from_json`; an unknown field is refused.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import hashlib
-import json
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from profiler.encoding import canonical
 from profiler.errors import BadTarget
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +45,9 @@ class Target:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        parts = [p for p in (self.unit, self.precision) if p]
-        parts += [f"{name}={self.options[name]}" for name in sorted(self.options)]
-        return f"{self.device}/{self.runtime}" + (":" + ",".join(parts) if parts else "")
+        return f"{self.device}/{self.runtime}" + _suffix(
+            self.unit, self.precision, options=self.options
+        )
 
     @classmethod
     def parse(cls, text: str, units: tuple[str, ...], precisions: tuple[str, ...]) -> Target:
@@ -62,31 +56,34 @@ class Target:
         Raises BadTarget on a word that is neither, or a malformed option.
         """
         device, runtime, words = split_target(text)
-        unit = precision = ""
-        options: dict[str, str] = {}
-        for word in words:
-            name, equals, value = word.partition("=")
-            if equals:
-                if not name or not value:
-                    raise BadTarget(f"target {text!r}: option {word!r} is not name=value")
-                if name in options:
-                    raise BadTarget(f"target {text!r}: option {name!r} is given twice")
-                options[name] = value
-            elif word in units and not unit:
-                unit = word
-            elif word in precisions and not precision:
-                precision = word
-            else:
-                raise BadTarget(
-                    f"target {text!r}: {word!r} is neither a unit ({', '.join(units)}) "
-                    f"nor a precision ({', '.join(precisions)}) of {runtime}, or is given twice"
-                )
+        kinds = {"unit": units, "precision": precisions}
+        (unit, precision), options = _read_words(f"target {text!r}", words, kinds, runtime)
         return cls(device, runtime, unit, precision, options)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How an artifact is made, written `name:precision,option=value`, as in `onnx:fp16`."""
+
+    name: str
+    precision: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.name + _suffix(self.precision, options=self.options)
+
+    @classmethod
+    def parse(cls, text: str, precisions: tuple[str, ...]) -> Format:
+        """Read a format; `precisions` are the words that its exporter takes. Raises BadTarget."""
+        name, words = split_format(text)
+        kinds = {"precision": precisions}
+        (precision,), options = _read_words(f"format {text!r}", words, kinds, name)
+        return cls(name, precision, options)
 
 
 def split_target(text: str) -> tuple[str, str, list[str]]:
     """The device, the runtime and the remaining words of a written target."""
-    place, _, rest = text.strip().partition(":")
+    place, words = _split(f"target {text!r}", text)
     device, slash, runtime = place.partition("/")
     if not slash:
         device, runtime = "host", device
@@ -95,10 +92,52 @@ def split_target(text: str) -> tuple[str, str, list[str]]:
             f"target {text!r} is not device/runtime:unit,precision,option=value; "
             "for example host/onnxruntime:cpu,fp32,threads=1"
         )
+    return device, runtime, words
+
+
+def split_format(text: str) -> tuple[str, list[str]]:
+    """The name and the remaining words of a written format."""
+    name, words = _split(f"format {text!r}", text)
+    if not name:
+        raise BadTarget(f"format {text!r} is not name:precision,option=value, as in onnx:fp16")
+    return name, words
+
+
+def _split(what: str, text: str) -> tuple[str, list[str]]:
+    place, _, rest = text.strip().partition(":")
     words = [w.strip() for w in rest.split(",")] if rest.strip() else []
     if any(not w for w in words):
-        raise BadTarget(f"target {text!r} has an empty part between commas")
-    return device, runtime, words
+        raise BadTarget(f"{what} has an empty part between commas")
+    return place, words
+
+
+def _read_words(
+    what: str, words: list[str], kinds: Mapping[str, tuple[str, ...]], owner: str
+) -> tuple[list[str], dict[str, str]]:
+    """For each kind the word that was given or "", and the options."""
+    found = dict.fromkeys(kinds, "")
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals:
+            if not name or not value:
+                raise BadTarget(f"{what}: option {word!r} is not name=value")
+            if name in options:
+                raise BadTarget(f"{what}: option {name!r} is given twice")
+            options[name] = value
+            continue
+        kind = next((k for k in kinds if word in kinds[k] and not found[k]), None)
+        if kind is None:
+            known = " nor a ".join(f"{k} ({', '.join(kinds[k])})" for k in kinds)
+            verb = "is neither a" if len(kinds) > 1 else "is not a"
+            raise BadTarget(f"{what}: {word!r} {verb} {known} of {owner}, or is given twice")
+        found[kind] = word
+    return list(found.values()), options
+
+
+def _suffix(*words: str, options: Mapping[str, str]) -> str:
+    parts = [w for w in words if w] + [f"{name}={options[name]}" for name in sorted(options)]
+    return ":" + ",".join(parts) if parts else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,18 +176,51 @@ class Protocol:
 
 
 @dataclass(frozen=True, slots=True)
+class Structure:
+    """What an artifact holds, in the same words for every format.
+
+    `operators` counts operators by the format's own names, constants left out; `weights` counts
+    stored numbers by type (fp32, fp16, int8, int64, ...); `macs` are the multiply-adds of
+    convolutions and matrix products, None where the file does not tell; `delegated` counts
+    operators inside delegates; `notes` are sentences.
+    """
+
+    operators: Mapping[str, int]
+    weights: Mapping[str, int]
+    macs: int | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    delegated: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        """The stored numbers that can be weights: 64-bit integers are shapes and indices."""
+        return sum(n for kind, n in self.weights.items() if kind not in NOT_WEIGHTS)
+
+    @property
+    def precision(self) -> str:
+        """The type that most weights have."""
+        found = {k: n for k, n in self.weights.items() if k not in NOT_WEIGHTS}
+        return max(found, key=lambda kind: found[kind]) if found else "fp32"
+
+
+NOT_WEIGHTS = ("int64", "bool")
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """A file that a runtime executes, found by the digest of its content."""
 
     path: str
-    format: str
+    format: Format
     digest: str
     size_bytes: int
-    parameters: int
     model_parameters: int
-    operators: Mapping[str, int]
+    structure: Structure
     exporter: Mapping[str, str]
     reference: str = ""
+    export_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,79 +318,3 @@ class Graph:
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces."""
-    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(*values: Any) -> str:
-    """A name for content: 24 hexadecimal digits of SHA-256 over the canonical texts."""
-    return hashlib.sha256("\x00".join(canonical(v) for v in values).encode()).hexdigest()[:24]
-
-
-def to_json(value: Any) -> Any:
-    """Plain dictionaries, lists, strings and numbers for a noun."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(v) for v in value]
-    if isinstance(value, Path):
-        return str(value)
-    return value
-
-
-def from_json(kind: type[T], value: Any) -> T:
-    """A noun from plain data. Raises ValueError on an unknown field or a wrong type."""
-    return typing.cast(T, _decode(kind, value, kind.__name__))
-
-
-@functools.cache
-def _fields(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
-        fields = _fields(typing.cast(type, kind))
-        unknown = sorted(set(value) - set(fields))
-        if unknown:
-            raise ValueError(f"{where}: unknown field {unknown[0]!r}")
-        parts = {k: _decode(fields[k], v, f"{where}.{k}") for k, v in value.items()}
-        try:
-            return typing.cast(Any, kind)(**parts)
-        except TypeError as error:
-            raise ValueError(f"{where}: {error}") from None
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: expected a list, found {type(value).__name__}")
-        return tuple(_decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is not None and issubclass(_origin_type(origin), Mapping):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
-        return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if arguments and type(None) in arguments:
-        (kind,) = [a for a in arguments if a is not type(None)]
-        return None if value is None else _decode(kind, value, where)
-    return _scalar(kind, value, where)
-
-
-def _origin_type(origin: Any) -> type:
-    return origin if isinstance(origin, type) else type(None)
-
-
-def _scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in (str, int, float, bool) and type(value) is not kind:
-        raise ValueError(f"{where}: expected {kind.__name__}, found {type(value).__name__}")
-    return value

@@ -10,13 +10,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("profiler", "exporters", "benchmarks", "reports")
 ROWS = (
-    ("profiler.errors", "profiler.types"),
-    ("profiler.plugins", "profiler.statistics", "profiler.sampling"),
+    ("profiler.errors", "profiler.encoding", "profiler.types"),
+    ("profiler.plugins", "profiler.statistics", "profiler.sampling", "profiler.operators"),
     (
         "exporters",
         "benchmarks",
         "profiler.runtimes",
         "profiler.environment",
+        "profiler.formats",
         "profiler.devices",
         "profiler.store",
         "profiler.turns",
@@ -38,6 +39,8 @@ ROWS = (
 )
 PLUGINS = ("exporters", "benchmarks", "profiler.runtimes")
 FRAMEWORKS = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxscript", "numpy"}
+FRAMEWORKS |= {"coremltools", "openvino", "executorch", "torchao", "litert_torch", "ai_edge_litert"}
+FRAMEWORKS |= {"ai_edge_quantizer", "tensorrt", "tensorrt_rtx_bindings", "flatbuffers"}
 FRAMEWORKS |= {"matplotlib", "rich", "pandas", "google"}
 FILES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 

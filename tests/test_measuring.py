@@ -65,8 +65,10 @@ def test_a_measurement_says_all_that_is_needed_to_take_it_again(opclock: Run, he
     assert line["relative_error"] < 1e-4
     assert line["environment"]["packages"]["onnxruntime"]
     artifact = line["artifact"]
-    assert artifact["operators"]["Conv"] == 1, "the branch with the zero gain was folded away"
-    assert artifact["parameters"] >= 0.95 * artifact["model_parameters"]
+    assert artifact["structure"]["operators"]["Conv"] == 1, (
+        "the branch with the zero gain was folded away"
+    )
+    assert sum(artifact["structure"]["weights"].values()) >= 0.95 * artifact["model_parameters"]
     processes = {r["process"] for r in line["rounds"]}
     assert len(processes) == len(line["rounds"]), "a round is a fresh process"
     assert all(r["canary_ns"] > 0 for r in line["rounds"])
@@ -191,9 +193,9 @@ def test_an_export_is_a_file_that_computes_what_torch_computes(opclock: Run, her
     done = opclock("export", "nets:good", "-o", "out/good.onnx", "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["operators"]["Conv"] == 1
+    assert said["structure"]["operators"]["Conv"] == 1
     onnx.checker.check_model(onnx.load(here / "out" / "good.onnx"), full_check=True)
-    assert said["parameters"] == 3 * 8 * 9 + 8 + 8 * 4 + 4
+    assert said["structure"]["weights"]["fp32"] == 3 * 8 * 9 + 8 + 8 * 4 + 4
 
 
 # Wrong usage -------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from profiler import processes
-from profiler.processes import Channel, Death
+from profiler.processes import Channel, Death, Limits
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = "tests.test_processes"
+PATIENT = Limits(30)
 
 
 # What the children do ---------------------------------------------------------------------------
@@ -29,6 +30,10 @@ def obey(job: dict[str, Any], channel: Channel) -> None:
         if key.startswith("exit"):
             os._exit(7)
         if key.startswith("hang"):
+            time.sleep(600)
+        if key.startswith("grows"):
+            hoard = bytearray(2_000_000_000)
+            hoard[:: 1 << 12] = b"x" * len(hoard[:: 1 << 12])
             time.sleep(600)
         if key.startswith("flaky"):
             mark = Path(job["folder"]) / key
@@ -59,7 +64,9 @@ def _from_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def run(keys: list[str], folder: Path, limit_s: float = 30) -> tuple[list[str], dict[str, Death]]:
+def run(
+    keys: list[str], folder: Path, limits: Limits = PATIENT
+) -> tuple[list[str], dict[str, Death]]:
     done: list[str] = []
     dead: dict[str, Death] = {}
     processes.run_surviving(
@@ -68,7 +75,7 @@ def run(keys: list[str], folder: Path, limit_s: float = 30) -> tuple[list[str], 
         lambda left: {"items": left, "folder": str(folder)},
         lambda line: done.append(line["done"]),
         lambda key, death: dead.update({key: death}),
-        limit_s,
+        limits,
     )
     return done, dead
 
@@ -82,6 +89,15 @@ def test_a_crash_is_blamed_on_its_item_and_the_others_finish(tmp_path: Path) -> 
     assert "7" in dead["exit"].message
 
 
+def test_a_child_that_takes_too_much_memory_is_ended(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done, dead = run(["a", "grows", "b"], tmp_path, Limits(60, memory_bytes=1_000_000_000))
+    assert done == ["a", "b"]
+    assert dead["grows"].kind == "memory-limit"
+    assert "more than the 1.0 GB" in dead["grows"].message
+    assert time.monotonic() - started < 45
+
+
 def test_a_worker_killed_from_outside_is_tried_once_more(tmp_path: Path) -> None:
     done, dead = run(["a", "flaky", "b"], tmp_path)
     assert sorted(done) == ["a", "b", "flaky"]
@@ -90,7 +106,7 @@ def test_a_worker_killed_from_outside_is_tried_once_more(tmp_path: Path) -> None
 
 def test_a_hang_ends_at_its_limit_and_is_not_tried_again(tmp_path: Path) -> None:
     begun = time.monotonic()
-    done, dead = run(["a", "hang", "b"], tmp_path, limit_s=2)
+    done, dead = run(["a", "hang", "b"], tmp_path, Limits(2))
     assert sorted(done) == ["a", "b"]
     assert dead["hang"].kind == "timeout"
     assert time.monotonic() - begun < 20
@@ -110,7 +126,7 @@ def test_a_child_that_cannot_start_fails_all_its_items(tmp_path: Path) -> None:
         lambda left: {},
         lambda line: None,
         lambda key, death: dead.update({key: death}),
-        30,
+        Limits(30),
     )
     assert set(dead) == {"a", "b"}
     assert "ModuleNotFoundError" in dead["a"].log
@@ -118,7 +134,9 @@ def test_a_child_that_cannot_start_fails_all_its_items(tmp_path: Path) -> None:
 
 def test_ending_a_child_ends_its_whole_group() -> None:
     seen: list[int] = []
-    death = processes.run(f"{HERE}:leave_a_child", {}, lambda line: seen.append(line["pid"]), 2)
+    death = processes.run(
+        f"{HERE}:leave_a_child", {}, lambda line: seen.append(line["pid"]), Limits(2)
+    )
     assert death is not None
     assert death.kind == "timeout"
     assert gone(seen[0])
@@ -128,7 +146,8 @@ def test_a_child_ends_itself_when_its_parent_is_killed() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from profiler import processes\n"
-        f"processes.run('{HERE}:wait_long', {{}}, lambda line: print(line['pid'], flush=True), 60)"
+        "limits = processes.Limits(60)\n"
+        f"processes.run('{HERE}:wait_long', {{}}, lambda l: print(l['pid'], flush=True), limits)"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -175,7 +194,7 @@ def test_a_child_killed_before_it_announced_anything_is_started_once_more(tmp_pa
         lambda left: {"items": left, "folder": str(tmp_path)},
         lambda line: done.append(line["done"]),
         lambda key, death: dead.update({key: death}),
-        30,
+        Limits(30),
     )
     assert done == ["a", "b"]
     assert not dead

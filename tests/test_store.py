@@ -17,7 +17,7 @@ import pytest
 from profiler.errors import NewerStore, OutputError, StoreError
 from profiler.sampling import Calibration
 from profiler.store import Store, write_whole
-from profiler.types import Artifact, Failure, Round, Telemetry, Workload
+from profiler.types import Artifact, Failure, Format, Round, Structure, Telemetry, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
 # Rounds of one job: key k0, k1, ... and the job's number as the process.
@@ -51,9 +51,10 @@ def staged(store: Store, content: str, digest: str = "d1") -> tuple[Path, Artifa
     model, reference = folder / "model.onnx", folder / "reference.npz"
     model.write_text(content)
     reference.write_text("outputs")
-    operators, exporter = {"Conv": 2}, {"torch": "2"}
+    structure = Structure({"Conv": 2}, {"fp32": 5}, macs=9, inputs=("x: fp32[1]",))
+    made_as = Format("onnx", "fp32", {"opset": "20"})
     return folder, Artifact(
-        str(model), "onnx", digest, len(content), 5, 6, operators, exporter, str(reference)
+        str(model), made_as, digest, len(content), 6, structure, {"torch": "2"}, str(reference)
     )
 
 

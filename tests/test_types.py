@@ -14,19 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from profiler import devices, types
+from profiler.encoding import canonical, digest, from_json, to_json
 from profiler.errors import BadTarget, UnknownName
-from profiler.types import (
-    Breakdown,
-    Graph,
-    Round,
-    Target,
-    Telemetry,
-    Workload,
-    canonical,
-    digest,
-    from_json,
-    to_json,
-)
+from profiler.types import Breakdown, Graph, Round, Target, Telemetry, Workload
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
@@ -295,7 +285,7 @@ def test_a_whole_target_written_out_is_the_same_target() -> None:
         ("host/onnxruntme", UnknownName, r"unknown runtime 'onnxruntme'; did .* onnxruntime\?"),
         ("host/zzz", UnknownName, "unknown runtime 'zzz'; known: .*onnxruntime"),
         ("host/onnxruntime:thread=1", BadTarget, r"unknown option 'thread'; did .* threads\?"),
-        ("host/onnxruntime:zzz=1", BadTarget, "unknown option 'zzz'; known: graph, .*threads"),
+        ("host/onnxruntime:zzz=1", BadTarget, "unknown option 'zzz'; known: .*graph, .*threads"),
         ("host/onnxruntime:tpu", BadTarget, r"'tpu' is neither a unit \(cpu\)"),
         ("host/onnxruntime:threads=0", BadTarget, "threads=0 is not a number from 1 to 1024"),
         ("host/onnxruntime:threads=-1", BadTarget, "threads=-1 is not a number from 1 to 1024"),

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from profiler import devices, plugins
+from profiler.encoding import to_json
 from profiler.errors import MissingPackage, OutputError
 from profiler.progress import Display
 from profiler.store import Store, write_whole
 from profiler.tables.networks import PROTOCOL, Bench
-from profiler.types import Failure, Target, to_json
+from profiler.types import Failure, Target
 
 DONE, FAILED = 0, 1
 

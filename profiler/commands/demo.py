@@ -7,10 +7,10 @@ import json
 
 from profiler.commands import DONE, open_bench, open_store, print_failures, probe
 from profiler.commands.tables import closure_line, summary_of
+from profiler.encoding import to_json
 from profiler.progress import Display
 from profiler.store import write_whole
 from profiler.tables import demo
-from profiler.types import to_json
 from reports import page
 from reports.text import latency
 

@@ -10,20 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, exporting, measure, plugins, workloads
+from profiler import devices, exporting, formats, measure, plugins, workloads
 from profiler.commands import DONE, emit, open_store, print_failures, probe, require_runtime
+from profiler.encoding import to_json
 from profiler.errors import UsageError
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
 from profiler.progress import Display
 from profiler.statistics import compare, quantile
-from profiler.store import Store, write_whole
-from profiler.types import Artifact, Failure, Measurement, Protocol, Target, Workload, to_json
+from profiler.store import Store, copy_whole, write_whole
+from profiler.types import Artifact, Failure, Format, Measurement, Protocol, Target, Workload
 from reports.text import bounds, columns, latency, size
 
 
 def _build(
-    store: Store, wanted: Sequence[Workload], format_name: str, display: Display, limit_s: float
+    store: Store, wanted: Sequence[Workload], made_as: Format, display: Display, limit_s: float
 ) -> dict[str, Artifact | Failure]:
     display.stage("exporting")
     done = 0
@@ -34,7 +35,7 @@ def _build(
         display.update(Progress(done, len(wanted)))
 
     waiting = Progress(0, len(wanted), "another opclock is timing; waiting for it")
-    requests = {w.key: Request(w, format_name) for w in wanted}
+    requests = {w.key: Request(w, made_as) for w in wanted}
     return exporting.build(
         store, requests, on_result, lambda: display.update(waiting), limit_s, hands=2
     )
@@ -47,19 +48,20 @@ def run_export(options: argparse.Namespace) -> int:
     if len(found) != 1:
         names = ", ".join(w.name.partition("[")[0] for w in found)
         raise UsageError(f"{options.model} is several workloads: choose one of {names}")
-    plugins.load("exporters", options.format)
+    made_as = formats.parse(options.format)
     with open_store(options) as store, Display() as display:
-        (result,) = _build(store, found, options.format, display, options.limit).values()
+        (result,) = _build(store, found, made_as, display, options.limit).values()
     if isinstance(result, Failure):
         return print_failures([result])
-    suffix = plugins.load("exporters", options.format).SUFFIX
+    suffix = plugins.load("exporters", made_as.name).SUFFIX
     out = options.output or Path(options.model.rpartition("/")[2].replace(":", ".")).with_suffix(
         suffix
     )
     _copy(Path(result.path), out)
     record = {**to_json(result), "path": str(out)}
     text = (
-        f"{out}: {sum(result.operators.values())} operators, {size(result.parameters)} parameters "
+        f"{out}: {sum(result.structure.operators.values())} operators, "
+        f"{size(result.structure.parameters)} parameters "
         f"(the model has {size(result.model_parameters)}), {size(result.size_bytes)}B"
     )
     print(json.dumps(record, indent=1) if options.json else text)
@@ -70,7 +72,10 @@ def _copy(source: Path, out: Path) -> None:
     for file in source.parent.iterdir():
         if file.name.startswith(source.name):
             place = out.with_name(out.name + file.name.removeprefix(source.name))
-            write_whole(place, lambda path, f=file: shutil.copyfile(f, path))  # type: ignore[misc]
+            if file.is_dir():
+                copy_whole(file, place)
+            else:
+                write_whole(place, lambda path, f=file: shutil.copyfile(f, path))  # type: ignore[misc]
 
 
 def protocol(options: argparse.Namespace) -> Protocol:
@@ -92,8 +97,8 @@ def run_measure(options: argparse.Namespace) -> int:
         probe(options.output)
     rules = protocol(options)
     with open_store(options) as store, Display() as display:
-        format_name = plugins.load("profiler.runtimes", target.runtime).FORMAT
-        built = _build(store, [*found, workloads.CANARY], format_name, display, options.limit)
+        made_as = formats.executed_by(target)
+        built = _build(store, [*found, workloads.CANARY], made_as, display, options.limit)
         built |= {w.key: _as_asked(w, built[w.key], target) for w in found}
         failures = [f for w in found if isinstance(f := built[w.key], Failure)]
         items = _items(found, built, target, rules)
@@ -140,9 +145,9 @@ def _require_taken(found: Sequence[Workload], options: argparse.Namespace) -> No
 
 def _as_asked(workload: Workload, built: Artifact | Failure, target: Target) -> Artifact | Failure:
     """The artifact, or a Failure when it computes in another precision than was asked for."""
-    if isinstance(built, Failure) or built.exporter["precision"] == target.precision:
+    if isinstance(built, Failure) or built.structure.precision == built.format.precision:
         return built
-    message = f"asked for {target.precision}, the model computes in {built.exporter['precision']}"
+    message = f"asked for {built.format.precision}, the model holds {built.structure.precision}"
     return Failure(workload, str(target), "run", "wrong-precision", message)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from profiler import devices, plugins
 from profiler.commands import DONE, FAILED, emit, open_bench, open_store, print_failures, probe
+from profiler.encoding import to_json
 from profiler.errors import TableError, UsageError
 from profiler.progress import Display
 from profiler.tables import build, check, table
 from profiler.tables.table import LatencyTable
-from profiler.types import to_json
 from reports.text import bounds, columns, latency
 
 

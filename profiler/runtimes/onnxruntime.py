@@ -9,6 +9,7 @@ runs and take each other's cores.
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,9 +17,9 @@ from profiler.environment import installed, package_version
 from profiler.errors import BadTarget
 from profiler.types import Target
 
-FORMAT = "onnx"
+FORMATS = ("onnx", "ort")
 UNITS = ("cpu",)
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "int8")
 OPTIONS = {
     "threads": "1",
     "graph": "all",
@@ -41,6 +42,7 @@ NUMPY_TYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
+EXTRA = "onnx"
 INSTALL = "pip install onnxruntime==1.31.1"
 
 
@@ -122,22 +124,29 @@ class Session:
         """A call without arguments that runs one inference and returns the list of outputs."""
         return functools.partial(self._session.run, None, dict(feeds))
 
+    def outputs(self, result: list[Any]) -> list[Any]:
+        """What the call returned, as numpy arrays in torch's order."""
+        return result
+
 
 def load(path: str, target: Target) -> Session:
     """Load an artifact. Raises what ONNX Runtime raises; `kind_of` tells what it means."""
     return Session(path, target)
 
 
-def optimized_operators(path: str, target: Target, out: str) -> dict[str, int]:
-    """Operators by type after ONNX Runtime's own optimisation; writes that graph to `out`."""
+def executed(path: str, target: Target) -> dict[str, int]:
+    """Operators by type as they are executed, after ONNX Runtime's own optimisation."""
     import onnx
     import onnxruntime
 
     options = session_options(target)
-    options.optimized_model_filepath = out
-    onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[target.unit]])
+    options.add_session_config_entry("session.save_model_format", "ONNX")
     counts: dict[str, int] = {}
-    for node in onnx.load(out, load_external_data=False).graph.node:
+    with tempfile.TemporaryDirectory() as folder:
+        options.optimized_model_filepath = f"{folder}/optimized.onnx"
+        onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[target.unit]])
+        model = onnx.load(options.optimized_model_filepath, load_external_data=False)
+    for node in model.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return counts
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import profiler
 from profiler import devices, environment, plugins
+from profiler.encoding import to_json
 from profiler.errors import WorkloadFailed
 from profiler.statistics import errors, median
 from profiler.store import now
@@ -22,7 +23,7 @@ from profiler.tables.estimate import Estimated, Polished, Term
 from profiler.tables.interpolation import interpolate, margin
 from profiler.tables.networks import Bench
 from profiler.tables.table import Closure, Entry, LatencyTable, Network, interpolated
-from profiler.types import Workload, to_json
+from profiler.types import Workload
 
 REFERENCES = 5
 CLOSURE_NETWORKS = 16

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from profiler import exporting, measure, plugins
+from profiler import exporting, formats, measure
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
 from profiler.store import Store
-from profiler.types import Artifact, Failure, Protocol, Target, Workload
+from profiler.types import Artifact, Failure, Format, Protocol, Target, Workload
 
 # Rounds of tables: few short visits in many fresh processes, because processes differ more than
 # visits do. The chains are timed with caches emptied: in a network the weights of a block have
@@ -54,9 +54,9 @@ class Bench:
     composed: list[Artifact] = field(default_factory=list)
 
     @property
-    def format(self) -> str:
+    def format(self) -> Format:
         """The artifact format of the target's runtime."""
-        return str(plugins.load("profiler.runtimes", self.target.runtime).FORMAT)
+        return formats.executed_by(self.target)
 
 
 def sequence_name(blocks: Sequence[str]) -> str:

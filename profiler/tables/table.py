@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from profiler.encoding import from_json, to_json
 from profiler.errors import MissingEntry, TableError, nearest
 from profiler.store import write_whole
 from profiler.tables.interpolation import interpolate, margin, split
-from profiler.types import from_json, to_json
 
 SCHEMA = "opclock-table/1"
 # A thousand seconds: nothing that a table holds takes as long.

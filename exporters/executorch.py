@@ -1,0 +1,186 @@
+"""ExecuTorch programs, `.pte`: XNNPACK for CPUs, Core ML for Apple devices, or portable kernels.
+
+The network goes through torch.export. A partitioner hands what its backend can do to delegates,
+each of which holds a graph of the backend's own; the rest stays outside as calls of ExecuTorch's
+kernels. Inputs have no place in the program's memory plan: a caller passes pointers, and nothing
+is copied.
+
+fp16 is the network in half precision, inputs and outputs included. int8 is static quantization by
+XNNPACK's quantizer, per channel, calibrated on random inputs of a fixed seed: its latency is that
+of a quantized network, its outputs are not those of a well calibrated one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from exporters import _executorch_program
+from profiler.environment import installed, package_version
+from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
+from profiler.types import Format, Graph, Model, Structure
+
+SUFFIX = ".pte"
+PRECISIONS = ("fp32", "fp16", "int8")
+OPTIONS = {"backend": "xnnpack"}
+BACKENDS = ("xnnpack", "coreml", "portable")
+EXTRA = "executorch"
+INSTALL = "pip install torch==2.13.0 executorch==1.5.1"
+CALIBRATION_SEED = 0
+CALIBRATION_RUNS = 4
+
+
+def missing() -> str | None:
+    """The one line that would make this exporter available, or None when it is."""
+    return None if all(installed(m) for m in ("torch", "executorch")) else INSTALL
+
+
+def versions() -> dict[str, str]:
+    """What decides the program: torchao quantizes, coremltools writes Core ML's delegates."""
+    names = ("torch", "executorch", "torchao", "coremltools")
+    return {n: package_version(n) or "not installed" for n in names}
+
+
+def check(wanted: Format) -> None:
+    """Raise BadTarget on an unknown backend, or one that cannot have the precision."""
+    backend = wanted.options["backend"]
+    if backend not in BACKENDS:
+        raise BadTarget(f"format {wanted}: backend={backend} is not one of {', '.join(BACKENDS)}")
+    if wanted.precision == "int8" and backend != "xnnpack":
+        raise BadTarget(f"format {wanted}: int8 is quantized for backend=xnnpack only")
+
+
+def export(model: Model, out: Path, wanted: Format) -> None:
+    """Write a torch module as a program.
+
+    Raises UnsupportedOperator with the operator, and the module that calls it where that is known.
+    """
+    if missing():
+        raise MissingPackage(f"exporting to ExecuTorch needs torch and executorch: {INSTALL}")
+    import torch
+
+    with torch.no_grad(), _quiet():
+        from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+        from executorch.exir.passes import MemoryPlanningPass
+
+        module, inputs = _in_precision(model, wanted.precision)
+        program = torch.export.export(module, inputs)
+        planning = MemoryPlanningPass(alloc_graph_input=False)
+        try:
+            lowered = to_edge_transform_and_lower(program, partitioner=_partitioner(wanted))
+            executable = lowered.to_executorch(
+                ExecutorchBackendConfig(memory_planning_pass=planning)
+            )
+        except Exception as error:  # torch's verifiers have no class in common
+            raise _explained(error, program) from error
+        with out.open("wb") as stream:
+            executable.write_to_file(stream)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Converters print, and warn of their own insides; what they print belongs into the log."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _partitioner(wanted: Format) -> list[Any]:
+    if wanted.options["backend"] == "portable":
+        return []
+    if wanted.options["backend"] == "xnnpack":
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+
+        return [XnnpackPartitioner()]
+    import coremltools
+    from executorch.backends.apple.coreml.compiler import CoreMLBackend
+    from executorch.backends.apple.coreml.partition import CoreMLPartitioner
+
+    precisions = {"fp32": coremltools.precision.FLOAT32, "fp16": coremltools.precision.FLOAT16}
+    specs = CoreMLBackend.generate_compile_specs(
+        compute_precision=precisions[wanted.precision],
+        minimum_deployment_target=coremltools.target.iOS17,
+    )
+    return [CoreMLPartitioner(compile_specs=specs)]
+
+
+def _in_precision(model: Model, precision: str) -> tuple[Any, tuple[Any, ...]]:
+    """The module and its example inputs as they are to be exported; the model stays as it is."""
+    if precision == "int8":
+        return _quantized(model), model.inputs
+    if precision == "fp16":
+        inputs = tuple(x.half() if x.is_floating_point() else x for x in model.inputs)
+        return copy.deepcopy(model.module).half(), inputs
+    return model.module, model.inputs
+
+
+def _quantized(model: Model) -> Any:
+    """The module with quantizers around what XNNPACK does in int8."""
+    import torch
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    recipe = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
+    graph = torch.export.export(model.module, model.inputs).module()
+    observed = prepare_pt2e(graph, XNNPACKQuantizer().set_global(recipe))
+    generator = torch.Generator().manual_seed(CALIBRATION_SEED)
+    for _ in range(CALIBRATION_RUNS):
+        # Integers may be indices: only the example's own values are known to be allowed.
+        feeds = [
+            torch.randn(x.shape, generator=generator, dtype=x.dtype) if x.is_floating_point() else x
+            for x in model.inputs
+        ]
+        observed(*feeds)
+    return convert_pt2e(observed)
+
+
+def _explained(error: Exception, program: Any) -> Exception:
+    """UnsupportedOperator where the error names an operator, otherwise the error itself."""
+    found = re.search(
+        r"torch\._ops\.(\S+) is not in Core ATen|Missing out variants: \{'([^']+)'", str(error)
+    )
+    if not found:
+        return error
+    operator = found[1] or found[2].replace("::", ".")
+    # What calls it may be a decomposition; ExecuTorch's are those that torch takes by default.
+    for graph in (program.graph, program.run_decompositions().graph):
+        for node in graph.nodes:
+            if f"{node.target}.".startswith(f"{operator}."):
+                return UnsupportedOperator(f"ExecuTorch has no {operator}{_place(node)}")
+    return UnsupportedOperator(f"ExecuTorch has no {operator}")
+
+
+def _place(node: Any) -> str:
+    """The module that a node comes from, as " in blocks.3.attention (Attention)"."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return ""
+    path, kind = stack[-1]
+    name = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
+    return f" in {path} ({name})" if path else f" in {name}"
+
+
+def adopt(graph: Graph, out: Path, wanted: Format) -> None:
+    """Raise BadModelFile: ExecuTorch compiles torch networks only."""
+    raise BadModelFile(
+        f"{graph.path} is an ONNX file, and ExecuTorch compiles torch networks only: "
+        "give a function that returns the torch module"
+    )
+
+
+def structure(path: Path) -> Structure:
+    """What a program holds; raises BadModelFile when it is truncated or another format.
+
+    Operators are calls of kernels (`aten::mean.out`) and of delegates (`delegate:XnnpackBackend`).
+    """
+    with _quiet():
+        return _executorch_program.structure(path)

@@ -1,0 +1,165 @@
+"""LiteRT: executes `.tflite` on the CPU, by XNNPACK or by LiteRT's own kernels.
+
+XNNPACK takes the operators that it knows, LiteRT's own kernels run the rest: how many it took is
+counted in the graph and reported. Its threads are counted in the process.
+
+In fp16, XNNPACK is made to compute in half; it refuses to load a graph that it cannot compute so.
+Only LiteRT's newer interface, CompiledModel, can ask for that. The older Interpreter is used
+otherwise, because it alone tells which operators were delegated.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from profiler.environment import installed, package_version
+from profiler.errors import BadTarget
+from profiler.runtimes._litert_engines import Compiled, Interpreted
+from profiler.types import Target
+
+FORMATS = ("litert",)
+UNITS = ("cpu",)
+PRECISIONS = ("fp32", "fp16", "int8")
+OPTIONS = {"threads": "1", "delegate": "xnnpack"}
+DELEGATES = ("xnnpack", "none")
+EXTRA = "litert"
+INSTALL = "pip install ai-edge-litert==2.3.0"
+INVALID = ("not a valid Flatbuffer", "model allocation is null", "out of range offset")
+UNSUPPORTED = (
+    "unresolved custom op",
+    "Didn't find op",
+    "failed to prepare",
+    "failed to create XNNPACK",
+    "XNNPACK takes none",
+)
+
+
+def missing() -> str | None:
+    """The one line that would make this runtime available, or None when it is."""
+    return None if installed("ai_edge_litert") else INSTALL
+
+
+def version() -> str:
+    """The version that decides the latency."""
+    return package_version("ai-edge-litert") or "not installed"
+
+
+def start() -> None:
+    """Import the engine, so that no artifact's load time includes it."""
+    import ai_edge_litert.compiled_model
+    import ai_edge_litert.interpreter  # noqa: F401
+
+
+def check(target: Target) -> None:
+    """Raise BadTarget when an option's value is not one that LiteRT takes."""
+    threads, delegate = target.options["threads"], target.options["delegate"]
+    if threads not in map(str, range(1, 1025)):
+        raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
+    if delegate not in DELEGATES:
+        known = ", ".join(DELEGATES)
+        raise BadTarget(f"target {target}: delegate={delegate} is not one of {known}")
+    if target.precision == "fp16" and delegate == "none":
+        raise BadTarget(f"target {target}: only delegate=xnnpack computes in fp16")
+
+
+class Session:
+    """A loaded artifact. `inputs` are (name, shape, numpy type), in torch's order and layout."""
+
+    def __init__(self, path: str, target: Target) -> None:
+        self._path, self._target = path, target
+        self._channels_last = target.options.get("layout") == "nhwc"
+        before = _threads()
+        self._engine = _engine(path, target)
+        self._new_threads = len(_threads() - before)
+        self.inputs = [(n, self._as_torch(s), t) for n, s, t in self._engine.inputs]
+
+    @functools.cached_property
+    def actual(self) -> dict[str, str]:
+        """What happens: precision, threads, and how many operators XNNPACK took.
+
+        Raises RuntimeError when that is not what the target asks for. It is looked up when asked
+        for, because it must not count as load time.
+        """
+        wanted = self._target
+        engine = self._engine
+        if not isinstance(engine, Interpreted):
+            # The same delegate takes the same operators there, and there they can be counted.
+            engine = Interpreted(self._path, wanted)
+        taken, total = engine.delegated()
+        if wanted.options["delegate"] == "xnnpack" and not taken:
+            raise RuntimeError(f"XNNPACK takes none of the {total} operators; try delegate=none")
+        if wanted.options["delegate"] == "none" and taken:
+            raise RuntimeError(f"asked for no delegate, one took {taken} of {total} operators")
+        precision = engine.precision()
+        if precision != wanted.precision:
+            raise RuntimeError(f"asked for {wanted.precision}, the artifact holds {precision}")
+        return {
+            **wanted.options,
+            "threads": self._threads(),
+            "precision": precision,
+            "delegated": f"{taken} of {total} operators",
+        }
+
+    def _threads(self) -> str:
+        """The threads that compute: XNNPACK makes its own when it loads, the caller is one more."""
+        wanted = self._target.options["threads"]
+        if self._target.options["delegate"] == "none" or not os.path.isdir("/proc/self/task"):
+            return wanted
+        if self._new_threads + 1 != int(wanted):
+            raise RuntimeError(f"asked for {wanted} threads, XNNPACK made {self._new_threads + 1}")
+        return wanted
+
+    def bind(self, feeds: Mapping[str, Any]) -> Callable[[], Any]:
+        """Set the inputs, and return a call that runs one inference with what was set last."""
+        import numpy
+
+        for number, (name, _, kind) in enumerate(self.inputs):
+            array = numpy.asarray(feeds[name], dtype=kind)
+            if self._channels_last and array.ndim == 4:
+                array = array.transpose(0, 2, 3, 1)
+            self._engine.write(number, numpy.asarray(array, order="C"))
+        return self._engine.call
+
+    def outputs(self, result: None) -> list[Any]:
+        """The outputs of the last inference, in torch's order and layout."""
+        found = self._engine.read()
+        if self._channels_last:
+            return [a.transpose(0, 3, 1, 2) if a.ndim == 4 else a for a in found]
+        return found
+
+    def _as_torch(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self._channels_last and len(shape) == 4:
+            return shape[0], shape[3], shape[1], shape[2]
+        return shape
+
+
+def load(path: str, target: Target) -> Session:
+    """Load an artifact. Raises what LiteRT raises; `kind_of` tells what it means."""
+    return Session(path, target)
+
+
+def _engine(path: str, target: Target) -> Interpreted | Compiled:
+    return Compiled(path, target) if target.precision == "fp16" else Interpreted(path, target)
+
+
+def _threads() -> set[str]:
+    """This process's threads; none where the system does not list them."""
+    try:
+        return set(os.listdir("/proc/self/task"))
+    except OSError:
+        return set()
+
+
+def kind_of(error: BaseException) -> str:
+    """What LiteRT's error means, in the words of Failure.kind."""
+    text = str(error)
+    if isinstance(error, ImportError):
+        return "missing-package"
+    if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate" in text:
+        return "out-of-memory"
+    if any(mark in text for mark in INVALID):
+        return "invalid-artifact"
+    return "unsupported-operator" if any(mark in text for mark in UNSUPPORTED) else "error"

@@ -1,0 +1,52 @@
+"""torch's compiler: executes AOTInductor packages, which hold machine code for this processor.
+
+Threads are compiled in; freezing and threads are options of the format. The CUDA part has not been
+run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from profiler.encoding import from_json
+from profiler.runtimes import torch_eager
+from profiler.types import Structure, Target
+
+FORMATS = ("aoti",)
+UNITS = ("cpu", "cuda")
+PRECISIONS = ("fp32", "fp16", "bf16")
+OPTIONS = {"threads": "1", "graph": "0"}
+EXTRA = "torch"
+INSTALL = torch_eager.INSTALL
+
+missing = torch_eager.missing
+version = torch_eager.version
+start = torch_eager.start
+kind_of = torch_eager.kind_of
+
+
+def check(target: Target) -> None:
+    """Raise BadTarget when an option's value is not one that this runtime takes."""
+    torch_eager.check_options(target)
+
+
+def load(path: str, target: Target) -> torch_eager.Session:
+    """Load a package; its inputs are described in the file that the exporter put beside it."""
+    import torch
+
+    torch.set_num_threads(int(target.options["threads"]))
+    described = from_json(Structure, json.loads(Path(path + ".json").read_text()))
+    runner = torch._inductor.aoti_load_package(path)
+    return torch_eager.Session(runner, [_empty(text) for text in described.inputs], target)
+
+
+def _empty(text: str) -> Any:
+    """A tensor without memory from `x: fp32[1,3,224,224]`."""
+    import torch
+
+    kind, _, sizes = text.rpartition(": ")[2].rstrip("]").partition("[")
+    names = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
+    shape = [int(s) for s in sizes.split(",") if s]
+    return torch.empty(shape, dtype=getattr(torch, names.get(kind, kind)), device="meta")
