@@ -22,6 +22,8 @@ from profiler.types import Structure
 
 # How the deployment is written in a file: the version of its format.
 DEPLOYMENTS = {6: "ios15", 7: "ios16", 8: "ios17", 9: "ios18", 10: "ios26"}
+# Where the exporter notes which operators of the network torch took apart.
+TAKEN_APART = "opclock.taken_apart"
 COMPRESSED = "constexpr_"
 # What compressed tensors have beside numbers.
 SETTINGS = ("name", "axis", "shape", "vector_axis", "output_dtype")
@@ -80,21 +82,26 @@ def structure(package: Path) -> Structure:
     program.walk(block)
     if not set(block.outputs) <= set(program.types):
         raise BadModelFile(f"{package} is not a whole package: it lacks operators")
-    notes = [f"deployment {DEPLOYMENTS.get(spec.specificationVersion, 'unknown')} or newer"]
-    for kind, count in sorted(program.compressed.items()):
-        notes.append(f"{count} weight tensors are stored compressed ({kind})")
-    if program.unknown:
-        notes.append(f"multiply-adds are not known: {program.unknown}")
-    if len(spec.mlProgram.functions) > 1:
-        notes.append(f"only the function {name} was read, of {len(spec.mlProgram.functions)}")
     return Structure(
         operators=dict(program.operators.most_common()),
         weights=dict(program.weights.most_common()),
         macs=None if program.unknown else program.macs,
         inputs=tuple(program.described(value.name) for value in function.inputs),
         outputs=tuple(program.described(name) for name in block.outputs),
-        notes=tuple(notes),
+        notes=tuple(_notes(spec, program)),
     )
+
+
+def _notes(spec: Any, program: Program) -> Iterator[str]:
+    yield f"deployment {DEPLOYMENTS.get(spec.specificationVersion, 'unknown')} or newer"
+    for kind, count in sorted(program.compressed.items()):
+        yield f"{count} weight tensors are stored compressed ({kind})"
+    if apart := spec.description.metadata.userDefined.get(TAKEN_APART):
+        yield f"coremltools does not know {apart}: torch took that apart"
+    if program.unknown:
+        yield f"multiply-adds are not known: {program.unknown}"
+    if (count := len(spec.mlProgram.functions)) > 1:
+        yield f"only one function of {count} was read"
 
 
 @dataclass

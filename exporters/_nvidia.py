@@ -72,7 +72,8 @@ def choose(library: str) -> str:
         whole = installed(MODULES["tensorrt"]) and (gpu() or not installed(MODULES["rtx"]))
         library = "tensorrt" if whole else "rtx"
     if not installed(MODULES[library]):
-        raise MissingPackage(f"{TITLES[library]} is not installed; TensorRT for RTX: {INSTALL}")
+        remedy = {"rtx": INSTALL, "tensorrt": "pip install tensorrt"}[library]
+        raise MissingPackage(f"{TITLES[library]} is not installed: {remedy}")
     return library
 
 

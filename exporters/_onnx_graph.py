@@ -23,7 +23,7 @@ TYPES = {
     "INT64": "int64",
     "BOOL": "bool",
 }
-MATRIX_PRODUCTS = ("MatMul", "Gemm", "Conv", "ConvTranspose")
+MATRIX_PRODUCTS = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum")
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -140,6 +140,8 @@ def _shapes(model: Any) -> Shapes:
 
 
 def _node_macs(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    if node.op_type == "Einsum":
+        return _einsum_macs(node, shapes)
     left, right = shapes[node.input[0]], shapes[node.input[1]]
     if node.op_type == "Conv":
         return math.prod(shapes[node.output[0]]) * math.prod(right[1:])
@@ -149,3 +151,15 @@ def _node_macs(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:
         transposed = any(a.name == "transA" and a.i for a in node.attribute)
         return math.prod(shapes[node.output[0]]) * left[0 if transposed else -1]
     return math.prod(shapes[node.output[0]]) * left[-1]
+
+
+def _einsum_macs(node: Any, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The product of all letters' sizes; one operand alone is a sum or a transposition."""
+    equation = next(a.s.decode() for a in node.attribute if a.name == "equation")
+    if len(node.input) < 2:
+        return 0
+    sizes: dict[str, int] = {}
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    for letters, name in zip(terms, node.input, strict=True):
+        sizes.update(zip(letters, shapes[name], strict=True))
+    return math.prod(sizes.values())

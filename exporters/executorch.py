@@ -69,7 +69,8 @@ def export(model: Model, out: Path, wanted: Format) -> None:
         from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
         from executorch.exir.passes import MemoryPlanningPass
 
-        module, inputs = _in_precision(model, wanted.precision)
+        _mend_softmax()
+        module, inputs = _in_precision(model, wanted)
         program = torch.export.export(module, inputs)
         planning = MemoryPlanningPass(alloc_graph_input=False)
         try:
@@ -91,6 +92,20 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _mend_softmax() -> None:
+    """Have softmax done along the axis that the network says.
+
+    Behind a convolution XNNPACK's tensors have their channels last, and ExecuTorch 1.5 does not
+    turn them back for softmax, which then runs along the channels: outputs are wrong, as in
+    EfficientFormerV2, whose attention maps go through convolutions.
+    """
+    from executorch.backends.xnnpack._passes import channels_last_tagged_reshape_pass as layouts
+    from executorch.exir.dialects._ops import ops
+
+    turned_back = layouts.ChannelsLastTaggedReshapePass.memory_sensitive_ops_nchw
+    turned_back.add(ops.edge.aten._softmax.default)
+
+
 def _partitioner(wanted: Format) -> list[Any]:
     if wanted.options["backend"] == "portable":
         return []
@@ -110,13 +125,17 @@ def _partitioner(wanted: Format) -> list[Any]:
     return [CoreMLPartitioner(compile_specs=specs)]
 
 
-def _in_precision(model: Model, precision: str) -> tuple[Any, tuple[Any, ...]]:
-    """The module and its example inputs as they are to be exported; the model stays as it is."""
-    if precision == "int8":
+def _in_precision(model: Model, wanted: Format) -> tuple[Any, tuple[Any, ...]]:
+    """The module and its example inputs as they are to be exported."""
+    if wanted.precision == "int8":
         return _quantized(model), model.inputs
-    if precision == "fp16":
+    # Core ML converts the finished graph to half precision by itself.
+    if wanted.precision == "fp16" and wanted.options["backend"] != "coreml":
         inputs = tuple(x.half() if x.is_floating_point() else x for x in model.inputs)
-        return copy.deepcopy(model.module).half(), inputs
+        # Networks keep tensors of earlier passes, such as attention biases, until they train.
+        module = copy.deepcopy(model.module.train().eval()).half()
+        module(*inputs)
+        return module, inputs
     return model.module, model.inputs
 
 

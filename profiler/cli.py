@@ -26,6 +26,8 @@ examples:
   opclock measure mobilenetv2_100 --on host/onnxruntime:cpu,fp32,threads=1
   opclock measure mynets:build_a mynets:build_b --json
   opclock measure model.onnx --shape input=1,3,224,224
+  opclock measure mobilenetv2_100 --on host/openvino:fp32
+  opclock inspect levit_256 --format onnx coreml litert
   opclock table build efficientformer -o v1.json
   opclock table predict v1.json --archs l1 64-128-320-512/4-4-12-6/4
   opclock table check v1.json --archs l1 l3 --seed 7 --count 20
@@ -62,6 +64,14 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
     return name, sizes
 
 
+def memory(text: str) -> int:
+    """Bytes from '800M' or '8G'."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([MG])", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 800M or 8G")
+    return int(float(match[1]) * {"M": 1e6, "G": 1e9}[match[2]])
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     if not text.isdigit() or int(text) < 1:
@@ -81,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_doctor_and_list(commands)
     _add_export_and_measure(commands)
+    _add_inspect_and_matrix(commands)
     _add_table(commands)
     demo = _command(
         commands,
@@ -163,6 +174,57 @@ def _add_doctor_and_list(commands: Any) -> None:
     _output(listing, "the result as JSON")
 
 
+def _export_limits(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--limit",
+        type=budget,
+        default=600.0,
+        metavar="TIME",
+        help="end an export that takes longer (default: 10m)",
+    )
+    command.add_argument(
+        "--memory",
+        type=memory,
+        metavar="SIZE",
+        help="end an export that takes more, as in 8G (default: 80 %% of the machine, shared)",
+    )
+
+
+def _add_inspect_and_matrix(commands: Any) -> None:
+    inspect = _command(
+        commands,
+        "inspect",
+        "what artifacts hold: operators, weights, what was folded, what phones would make of it",
+        "opclock inspect levit_256 --format onnx coreml litert",
+    )
+    inspect.add_argument(
+        "things", nargs="+", metavar="THING", help="artifacts by file, or models by name"
+    )
+    inspect.add_argument(
+        "--format", nargs="+", default=[], metavar="FORMAT", help="of models (default: onnx)"
+    )
+    inspect.add_argument("--batch", type=positive, default=1, metavar="N", help="of named models")
+    _export_limits(inspect)
+    _output(inspect, "the result as JSON")
+    matrix = _command(
+        commands,
+        "matrix",
+        "every network through every format and every runtime that runs here",
+        "opclock matrix --csv support.csv -o SUPPORT.md",
+    )
+    matrix.add_argument(
+        "networks", nargs="*", metavar="MODEL", help="default: the networks of the papers"
+    )
+    matrix.add_argument("--formats", nargs="+", metavar="FORMAT", help="default: all of them")
+    matrix.add_argument(
+        "--on", nargs="*", metavar="TARGET", help="where to measure (default: what runs here)"
+    )
+    matrix.add_argument("--csv", type=Path, metavar="FILE", help="write the cells to FILE")
+    matrix.add_argument("--again", action="store_true", help="try anew what failed before")
+    _export_limits(matrix)
+    _output(matrix, "the matrix as Markdown")
+
+
 def _add_export_and_measure(commands: Any) -> None:
     export = _command(
         commands,
@@ -171,8 +233,13 @@ def _add_export_and_measure(commands: Any) -> None:
         "opclock export efficientformer_l1 --format onnx -o l1.onnx",
     )
     export.add_argument("model", metavar="MODEL", help="timm name, module:function, .onnx, .pt2")
-    export.add_argument("--format", default="onnx", metavar="FORMAT", help="default: onnx")
-    export.add_argument("--limit", type=budget, default=120.0, metavar="TIME", help="end it then")
+    export.add_argument(
+        "--format",
+        default="onnx",
+        metavar="FORMAT",
+        help="name:precision,option=value, as in onnx:fp16,opset=18 (default: onnx)",
+    )
+    _export_limits(export)
     _output(export, "the artifact")
     measure = _command(
         commands,

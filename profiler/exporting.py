@@ -105,19 +105,23 @@ def build(
     limit_s: float,
     hands: int,
     memory_bytes: int | None = None,
+    recall_failures: bool = False,
 ) -> dict[str, Result]:
     """Artifacts or failures for all requests, by the caller's own keys.
 
     What the store holds is not built again. The rest is dealt out to `hands` processes, one
     format at a time to each, since frameworks do not mix well; one that shows no sign of life for
     `limit_s` seconds, or grows beyond `memory_bytes`, is ended, and its workload is a Failure.
+    With `recall_failures` what failed before is not tried again.
     What is composed of parts is large and made in milliseconds: it is not kept in the store but
     in staging folders, which the caller removes.
     """
     results: dict[str, Result] = {}
     todo: dict[str, Request] = {}
     for key, request in requests.items():
-        found = store.artifact(request.recipe) if request.kept else None
+        found: Result | None = store.artifact(request.recipe) if request.kept else None
+        if found is None and recall_failures and request.kept:
+            found = store.failure(request.recipe)
         if found:
             results[key] = found
             on_result(request, found)
@@ -131,7 +135,7 @@ def build(
         with lock:
             results[key] = result
             if isinstance(result, Failure):
-                store.add_failure(result)
+                store.add_failure(result, todo[key].recipe if todo[key].kept else "")
             on_result(todo[key], result)
 
     share = memory_bytes or int(MEMORY_SHARE * (environment.memory_bytes() or 8 << 30) / hands)

@@ -277,7 +277,7 @@ def _entry(store: Store, wanted: Item) -> dict[str, Any]:
 def _fail(run: Collection, failed: Item, kind: str, message: str, log: str) -> None:
     failure = Failure(failed.workload, str(run.target), "run", kind, message, log)
     run.failures[failed.key] = failure
-    run.store.add_failure(failure)
+    run.store.add_failure(failure, failed.key)
 
 
 def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str) -> None:

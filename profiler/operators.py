@@ -81,7 +81,7 @@ NAMES: dict[str, str] = {
         logicalnot ge gt le lt eq ne dropout inverse fusedelementwise eltwise elementwise
     """,
     "reshape and layout": """
-        reshape view unsafeview transpose permute flatten squeeze unsqueeze expanddims
+        reshape reshapeas view unsafeview transpose permute flatten squeeze unsqueeze expanddims
         expand contiguous clone viewcopy permutecopy unsqueezecopy squeezecopy expandcopy
         depthtospace spacetodepth reorderinput reorderoutput reorder t numpyt
         xnnstatictranspose xnnstaticreshape transposecopy aliascopy alias identity

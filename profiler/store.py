@@ -28,7 +28,7 @@ from profiler.types import Artifact, Failure, Round
 
 T = TypeVar("T")
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_S = 120.0
 HEADER_BYTES = 100
 TABLES = """
@@ -39,8 +39,13 @@ CREATE TABLE rounds (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, process TEXT NOT NULL, valid INTEGER NOT NULL,
     record TEXT NOT NULL, UNIQUE (key, process)
 );
-CREATE TABLE failures (id INTEGER PRIMARY KEY, created TEXT NOT NULL, record TEXT NOT NULL);
+CREATE TABLE failures (
+    id INTEGER PRIMARY KEY, created TEXT NOT NULL, record TEXT NOT NULL,
+    key TEXT NOT NULL DEFAULT ''
+);
 """
+# What brings a store of an earlier schema to the next one.
+MIGRATIONS = {1: "ALTER TABLE failures ADD COLUMN key TEXT NOT NULL DEFAULT ''"}
 
 
 def now() -> str:
@@ -105,21 +110,22 @@ class Store:
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
-            if version == 0:
-                self._create(connection)
+            self._create_or_migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
     @staticmethod
-    def _create(connection: sqlite3.Connection) -> None:
+    def _create_or_migrate(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
-        # Another process may have created it between the look and the lock.
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-            for statement in TABLES.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA}")
+        # Looked at under the lock: another process may have created or migrated it.
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        statements = TABLES.split(";") if version == 0 else []
+        statements += [MIGRATIONS[v] for v in range(version, SCHEMA) if version]
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={SCHEMA}")
         connection.execute("COMMIT")
 
     def _set_aside(self) -> Path:
@@ -293,12 +299,19 @@ class Store:
 
     # Failures ------------------------------------------------------------------------------
 
-    def add_failure(self, failure: Failure) -> None:
-        """Keep a failure: it is a result too."""
+    def add_failure(self, failure: Failure, key: str = "") -> None:
+        """Keep a failure: it is a result too. `key` is the recipe or the rounds' key."""
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO failures (created, record) VALUES (?, ?)", (now(), canonical(failure))
+                "INSERT INTO failures (created, record, key) VALUES (?, ?, ?)",
+                (now(), canonical(failure), key),
             )
+
+    def failure(self, key: str) -> Failure | None:
+        """How the same thing failed last, if it did."""
+        query = "SELECT record FROM failures WHERE key = ? ORDER BY id DESC LIMIT 1"
+        rows = self._read(query, (key,), lambda r: from_json(Failure, json.loads(r)))
+        return rows[0] if rows else None
 
     def failures(self) -> list[Failure]:
         """All failures, oldest first."""

@@ -30,6 +30,8 @@ ROWS = (
         "profiler.workloads",
         "profiler.measure",
         "profiler.breakdown",
+        "profiler.inspection",
+        "profiler.matrix",
         "profiler.tables",
         "profiler.doctor",
         "profiler.progress",

@@ -87,11 +87,11 @@ class Cuda:
     def __init__(self) -> None:
         self.clock_ms = 0.0
         self.memory: list[Any] = []
-        self.captured: list[Callable[[], None]] | None = None
-        self.queue: list[Callable[[], None]] = []
+        self.captured: list[Callable[[], object]] | None = None
+        self.queue: list[Callable[[], object]] = []
         self.launched = {"kernels": 0, "graphs": 0}
 
-    def enqueue(self, work: Callable[[], None]) -> None:
+    def enqueue(self, work: Callable[[], object]) -> None:
         (self.queue if self.captured is None else self.captured).append(work)
 
     def advance(self) -> None:
@@ -101,8 +101,10 @@ class Cuda:
         self.memory.append(ctypes.create_string_buffer(size))
         return 0, ctypes.addressof(self.memory[-1])
 
-    def cudaMemcpy(self, to: int, source: int, size: int, kind: int) -> tuple[int]:
-        ctypes.memmove(to, source, size)
+    def cudaMemcpyAsync(
+        self, to: int, source: int, size: int, kind: int, stream: int
+    ) -> tuple[int]:
+        self.enqueue(lambda: ctypes.memmove(to, source, size))
         return (0,)
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[int, int]:

@@ -7,17 +7,19 @@ import dataclasses
 import json
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, plugins
+from profiler import devices, exporting, plugins
 from profiler.encoding import to_json
 from profiler.errors import MissingPackage, OutputError
+from profiler.exporting import Request
+from profiler.measure import Progress
 from profiler.progress import Display
 from profiler.store import Store, write_whole
 from profiler.tables.networks import PROTOCOL, Bench
-from profiler.types import Failure, Target
+from profiler.types import Artifact, Failure, Target
 
 DONE, FAILED = 0, 1
 
@@ -67,6 +69,36 @@ def probe(out: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error.strerror or error}") from error
+
+
+def export_all(
+    store: Store,
+    requests: Mapping[str, Request],
+    display: Display,
+    limit_s: float,
+    memory_bytes: int | None = None,
+    recall_failures: bool = False,
+) -> dict[str, Artifact | Failure]:
+    """Artifacts or failures for all requests, with progress."""
+    display.stage("exporting")
+    done = 0
+
+    def on_result(*_: object) -> None:
+        nonlocal done
+        done += 1
+        display.update(Progress(done, len(requests)))
+
+    waiting = Progress(0, len(requests), "another opclock is timing; waiting for it")
+    return exporting.build(
+        store,
+        requests,
+        on_result,
+        lambda: display.update(waiting),
+        limit_s,
+        hands=2,
+        memory_bytes=memory_bytes,
+        recall_failures=recall_failures,
+    )
 
 
 def open_bench(

@@ -10,35 +10,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, exporting, formats, measure, plugins, workloads
-from profiler.commands import DONE, emit, open_store, print_failures, probe, require_runtime
+from profiler import devices, formats, measure, plugins, workloads
+from profiler.commands import (
+    DONE,
+    emit,
+    export_all,
+    open_store,
+    print_failures,
+    probe,
+    require_runtime,
+)
 from profiler.encoding import to_json
 from profiler.errors import UsageError
 from profiler.exporting import Request
-from profiler.measure import Item, Progress
+from profiler.measure import Item
 from profiler.progress import Display
 from profiler.statistics import compare, quantile
-from profiler.store import Store, copy_whole, write_whole
-from profiler.types import Artifact, Failure, Format, Measurement, Protocol, Target, Workload
+from profiler.store import copy_whole, write_whole
+from profiler.types import Artifact, Failure, Measurement, Protocol, Target, Workload
 from reports.text import bounds, columns, latency, size
-
-
-def _build(
-    store: Store, wanted: Sequence[Workload], made_as: Format, display: Display, limit_s: float
-) -> dict[str, Artifact | Failure]:
-    display.stage("exporting")
-    done = 0
-
-    def on_result(*_: object) -> None:
-        nonlocal done
-        done += 1
-        display.update(Progress(done, len(wanted)))
-
-    waiting = Progress(0, len(wanted), "another opclock is timing; waiting for it")
-    requests = {w.key: Request(w, made_as) for w in wanted}
-    return exporting.build(
-        store, requests, on_result, lambda: display.update(waiting), limit_s, hands=2
-    )
 
 
 def run_export(options: argparse.Namespace) -> int:
@@ -50,7 +40,8 @@ def run_export(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.model} is several workloads: choose one of {names}")
     made_as = formats.parse(options.format)
     with open_store(options) as store, Display() as display:
-        (result,) = _build(store, found, made_as, display, options.limit).values()
+        requests = {w.key: Request(w, made_as) for w in found}
+        (result,) = export_all(store, requests, display, options.limit, options.memory).values()
     if isinstance(result, Failure):
         return print_failures([result])
     suffix = plugins.load("exporters", made_as.name).SUFFIX
@@ -98,7 +89,8 @@ def run_measure(options: argparse.Namespace) -> int:
     rules = protocol(options)
     with open_store(options) as store, Display() as display:
         made_as = formats.executed_by(target)
-        built = _build(store, [*found, workloads.CANARY], made_as, display, options.limit)
+        requests = {w.key: Request(w, made_as) for w in [*found, workloads.CANARY]}
+        built = export_all(store, requests, display, options.limit)
         built |= {w.key: _as_asked(w, built[w.key], target) for w in found}
         failures = [f for w in found if isinstance(f := built[w.key], Failure)]
         items = _items(found, built, target, rules)

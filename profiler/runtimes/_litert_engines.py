@@ -83,7 +83,7 @@ class Interpreted:
         return len(taken), len(operators)
 
     def precision(self) -> str:
-        """The smallest type that the tensors of the artifact have."""
+        """The smallest type of the artifact's tensors, in which kernels compute where they can."""
         kinds = {d["dtype"].__name__ for d in self._interpreter.get_tensor_details()}
         return "int8" if "int8" in kinds else "fp16" if "float16" in kinds else "fp32"
 
@@ -97,7 +97,7 @@ class Compiled:
         from ai_edge_litert.options import CpuOptions, Options
 
         # A truncated file crashes CompiledModel; the Interpreter looks at it and raises.
-        Interpreter(path)
+        graph = Interpreter(path)
         options = CpuOptions(num_threads=int(target.options["threads"]), xnnpack_flags=FORCE_FP16)
         self._model = CompiledModel.from_file(
             path, environment=_environment(), options=Options(cpu_options=options)
@@ -111,6 +111,14 @@ class Compiled:
         ]
         self._inputs = self._model.create_input_buffers(0)
         self._outputs = self._model.create_output_buffers(0)
+        # A tensor is written once: an output that is an input, or another output, is found there.
+        ends = (graph.get_input_details(), graph.get_output_details())
+        tensors = [[d["index"] for d in details] for details in ends]
+        written = {
+            **dict(zip(tensors[1], self._outputs, strict=True)),
+            **dict(zip(tensors[0], self._inputs, strict=True)),
+        }
+        self._results = [written[index] for index in tensors[1]]
         self.call = functools.partial(self._model.run_by_index, 0, self._inputs, self._outputs)
 
     def write(self, number: int, array: Any) -> None:
@@ -120,11 +128,19 @@ class Compiled:
     def read(self) -> list[Any]:
         """Copies of all outputs."""
         found = []
-        for buffer in self._outputs:
+        for buffer in self._results:
             details = buffer.get_tensor_details()
             flat = buffer.read(math.prod(details["shape"]), details["dtype"])
             found.append(flat.reshape(details["shape"]))
         return found
+
+    def is_delegated_whole(self) -> bool:
+        """Whether XNNPACK took every operator."""
+        return bool(self._model.is_fully_accelerated())
+
+    def precision(self) -> str:
+        """What XNNPACK computes in: told to use half, it does not load what it cannot."""
+        return "fp16"
 
 
 @functools.cache

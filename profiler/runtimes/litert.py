@@ -83,12 +83,14 @@ class Session:
         Raises RuntimeError when that is not what the target asks for. It is looked up when asked
         for, because it must not count as load time.
         """
-        wanted = self._target
-        engine = self._engine
-        if not isinstance(engine, Interpreted):
+        wanted, engine = self._target, self._engine
+        if isinstance(engine, Interpreted):
+            taken, total = engine.delegated()
+        else:
             # The same delegate takes the same operators there, and there they can be counted.
-            engine = Interpreted(self._path, wanted)
-        taken, total = engine.delegated()
+            taken, total = Interpreted(self._path, wanted).delegated()
+            if engine.is_delegated_whole() != (taken == total):
+                raise RuntimeError("XNNPACK takes other operators in fp16 than in fp32")
         if wanted.options["delegate"] == "xnnpack" and not taken:
             raise RuntimeError(f"XNNPACK takes none of the {total} operators; try delegate=none")
         if wanted.options["delegate"] == "none" and taken:
