@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime matplotlib rich \
-	pytest hypothesis ruff mypy setuptools wheel
+PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime openvino coremltools \
+	litert-torch executorch tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings \
+	matplotlib rich pytest hypothesis ruff mypy setuptools wheel
 
 .PHONY: demo test check clean
 .DELETE_ON_ERROR:

@@ -76,6 +76,8 @@ def _read(path: Path) -> Any:
     from executorch.exir._serialize._program import deserialize_pte_binary
     from executorch.extension.pybindings import portable_lib
 
+    if not path.is_file():
+        raise BadModelFile(f"{path}: no such file")
     whole = portable_lib.Verification.InternalConsistency
     try:
         portable_lib._load_program(str(path), program_verification=whole)
@@ -83,7 +85,7 @@ def _read(path: Path) -> Any:
     except (RuntimeError, OSError) as error:
         raise BadModelFile(f"{path} is not a whole ExecuTorch program: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadModelFile(f"{path} was written by another ExecuTorch: {error}") from error
+        raise BadModelFile(f"{path} is broken, or of another ExecuTorch: {error}") from error
 
 
 def _name(operator: Any) -> str:

@@ -5,17 +5,19 @@ each of which holds a graph of the backend's own; the rest stays outside as call
 kernels. Inputs have no place in the program's memory plan: a caller passes pointers, and nothing
 is copied.
 
-fp16 is the network in half precision, inputs and outputs included. int8 is static quantization by
-XNNPACK's quantizer, per channel, calibrated on random inputs of a fixed seed: its latency is that
-of a quantized network, its outputs are not those of a well calibrated one.
+int8 is static quantization by XNNPACK's quantizer, per channel, calibrated on random inputs of a
+fixed seed: its latency is that of a quantized network, its outputs are not those of a well
+calibrated one. fp16 is Core ML's own, behind float32 inputs. XNNPACK could take a network in half
+precision too, but what is left outside would not be fp16: attention and SiLU are computed in
+float32 then, and LayerNorm overflows.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import re
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +31,7 @@ from profiler.types import Format, Graph, Model, Structure
 SUFFIX = ".pte"
 PRECISIONS = ("fp32", "fp16", "int8")
 OPTIONS = {"backend": "xnnpack"}
-BACKENDS = ("xnnpack", "coreml", "portable")
+BACKENDS = {"xnnpack": ("fp32", "int8"), "coreml": ("fp32", "fp16"), "portable": ("fp32",)}
 EXTRA = "executorch"
 INSTALL = "pip install torch==2.13.0 executorch==1.5.1"
 CALIBRATION_SEED = 0
@@ -52,8 +54,9 @@ def check(wanted: Format) -> None:
     backend = wanted.options["backend"]
     if backend not in BACKENDS:
         raise BadTarget(f"format {wanted}: backend={backend} is not one of {', '.join(BACKENDS)}")
-    if wanted.precision == "int8" and backend != "xnnpack":
-        raise BadTarget(f"format {wanted}: int8 is quantized for backend=xnnpack only")
+    if wanted.precision not in BACKENDS[backend]:
+        able = ", ".join(name for name in BACKENDS if wanted.precision in BACKENDS[name])
+        raise BadTarget(f"format {wanted}: {wanted.precision} is for backend={able}")
 
 
 def export(model: Model, out: Path, wanted: Format) -> None:
@@ -65,12 +68,14 @@ def export(model: Model, out: Path, wanted: Format) -> None:
         raise MissingPackage(f"exporting to ExecuTorch needs torch and executorch: {INSTALL}")
     import torch
 
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), _quiet(out.parent):
         from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
         from executorch.exir.passes import MemoryPlanningPass
 
         _mend_softmax()
-        module, inputs = _in_precision(model, wanted)
+        # The layout of the example becomes the program's, and feeds come in torch's default one.
+        inputs = tuple(x.contiguous() for x in model.inputs)
+        module = _quantized(model.module, inputs) if wanted.precision == "int8" else model.module
         program = torch.export.export(module, inputs)
         planning = MemoryPlanningPass(alloc_graph_input=False)
         try:
@@ -85,11 +90,23 @@ def export(model: Model, out: Path, wanted: Format) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Converters print, and warn of their own insides; what they print belongs into the log."""
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+def _quiet(folder: Path) -> Iterator[None]:
+    """Prints go to the log, warnings of the converters' insides nowhere, scratch into `folder`.
+
+    coremltools removes its temporary packages when the process ends, which a killed one does not.
+    """
+    elsewhere = tempfile.tempdir
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        warnings.catch_warnings(),
+        tempfile.TemporaryDirectory(prefix="executorch-", dir=folder) as scratch,
+    ):
         warnings.simplefilter("ignore")
-        yield
+        tempfile.tempdir = scratch
+        try:
+            yield
+        finally:
+            tempfile.tempdir = elsewhere
 
 
 def _mend_softmax() -> None:
@@ -125,21 +142,7 @@ def _partitioner(wanted: Format) -> list[Any]:
     return [CoreMLPartitioner(compile_specs=specs)]
 
 
-def _in_precision(model: Model, wanted: Format) -> tuple[Any, tuple[Any, ...]]:
-    """The module and its example inputs as they are to be exported."""
-    if wanted.precision == "int8":
-        return _quantized(model), model.inputs
-    # Core ML converts the finished graph to half precision by itself.
-    if wanted.precision == "fp16" and wanted.options["backend"] != "coreml":
-        inputs = tuple(x.half() if x.is_floating_point() else x for x in model.inputs)
-        # Networks keep tensors of earlier passes, such as attention biases, until they train.
-        module = copy.deepcopy(model.module.train().eval()).half()
-        module(*inputs)
-        return module, inputs
-    return model.module, model.inputs
-
-
-def _quantized(model: Model) -> Any:
+def _quantized(module: Any, inputs: tuple[Any, ...]) -> Any:
     """The module with quantizers around what XNNPACK does in int8."""
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -149,14 +152,14 @@ def _quantized(model: Model) -> Any:
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     recipe = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=False)
-    graph = torch.export.export(model.module, model.inputs).module()
+    graph = torch.export.export(module, inputs).module()
     observed = prepare_pt2e(graph, XNNPACKQuantizer().set_global(recipe))
     generator = torch.Generator().manual_seed(CALIBRATION_SEED)
     for _ in range(CALIBRATION_RUNS):
         # Integers may be indices: only the example's own values are known to be allowed.
         feeds = [
             torch.randn(x.shape, generator=generator, dtype=x.dtype) if x.is_floating_point() else x
-            for x in model.inputs
+            for x in inputs
         ]
         observed(*feeds)
     return convert_pt2e(observed)
@@ -201,5 +204,6 @@ def structure(path: Path) -> Structure:
 
     Operators are calls of kernels (`aten::mean.out`) and of delegates (`delegate:XnnpackBackend`).
     """
-    with _quiet():
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return _executorch_program.structure(path)

@@ -93,4 +93,4 @@ def structure(path: Path) -> Structure:
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common root
             raise BadModelFile(f"{path} is not a whole .ort file: {str(error)[:300]}") from error
-        return _onnx_graph.structure(library.load(str(back)))
+        return _onnx_graph.structure(library.shape_inference.infer_shapes(library.load(str(back))))

@@ -18,9 +18,8 @@ from profiler.store import Store
 IMPORT_LIMIT_S = 120.0
 OUR_PACKAGES = ("profiler", "exporters", "benchmarks", "reports")
 OUT_OF_REACH = (
-    ("iPhone, Core ML", "opclock has no Core ML exporter yet; a run needs a Mac and the phone"),
+    ("iPhone", "opclock has no transport to phones yet; a run needs a Mac and the phone"),
     ("Android, NNAPI", "opclock has no transport to phones yet; a run needs the phone"),
-    ("Nvidia, TensorRT", "opclock has no TensorRT runtime yet; a run needs the GPU"),
 )
 
 
@@ -39,11 +38,7 @@ def examine(store: Path) -> list[Finding]:
     found = [_python(), _machine(), _store(store)]
     imports = _imports()
     for package, kind in (("profiler.runtimes", "runtime"), ("exporters", "exporter")):
-        for name in plugins.names(package):
-            missing = plugins.load(package, name).missing()
-            state = "absent" if missing else "ok"
-            detail = "" if missing else plugins_version(package, name)
-            found.append(Finding(f"{kind} {name}", state, detail, missing or ""))
+        found += [_plugin(package, kind, name) for name in plugins.names(package)]
     for name, (install, purpose) in _frameworks().items():
         problem = imports.get(name)
         if problem == "absent":
@@ -56,6 +51,19 @@ def examine(store: Path) -> list[Finding]:
     found += _shadows()
     found += [Finding(name, "not yet", "", remedy) for name, remedy in OUT_OF_REACH]
     return found
+
+
+def _plugin(package: str, kind: str, name: str) -> Finding:
+    module = plugins.load(package, name)
+    title = f"{kind} {name}"
+    missing = module.missing()
+    if missing:
+        return Finding(title, "absent", f"extra {module.EXTRA}", missing)
+    version = plugins_version(package, name)
+    others = environment.untested(module.INSTALL)
+    if others:
+        return Finding(title, "untested", f"{version}; {'; '.join(others)}", module.INSTALL)
+    return Finding(title, "ok", version)
 
 
 def plugins_version(package: str, name: str) -> str:
@@ -77,6 +85,10 @@ def _frameworks() -> dict[str, tuple[str, str]]:
         "onnx": ("pip install onnx==1.23.2", "reading and composing ONNX files"),
         "onnxruntime": ("pip install onnxruntime==1.31.1", "running ONNX files"),
         "numpy": ("pip install numpy==2.3.5", "tables"),
+        "openvino": ("pip install openvino==2026.4.1", "OpenVINO"),
+        "coremltools": ("pip install coremltools==9.0 numpy==2.3.5", "writing Core ML packages"),
+        "ai_edge_litert": ("pip install litert-torch==0.10.0", "running LiteRT files"),
+        "executorch": ("pip install executorch==1.5.1", "writing and running .pte files"),
         "matplotlib": ("pip install matplotlib==3.11.2", "the demo's page"),
         "rich": ("pip install rich==15.0.0", "progress on the terminal"),
     }

@@ -168,3 +168,14 @@ def disturbances(telemetry: Telemetry, max_foreign_cores: float, max_steal: floa
     if telemetry.steal is not None and telemetry.steal > max_steal:
         reasons.append(f"the host took {telemetry.steal:.0%} of the time")
     return reasons
+
+
+def untested(install: str) -> list[str]:
+    """For each package that an install line pins: a sentence where another version is installed."""
+    found = []
+    for word in install.split():
+        name, pinned, version = word.partition("==")
+        installed_version = package_version(name) if pinned else None
+        if installed_version and installed_version.partition("+")[0] != version:
+            found.append(f"{name} {installed_version} is installed, {version} was tested")
+    return found

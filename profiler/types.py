@@ -195,7 +195,7 @@ class Structure:
 
     @property
     def parameters(self) -> int:
-        """The stored numbers that can be weights: 64-bit integers are shapes and indices."""
+        """The stored numbers that can be weights: long whole numbers are shapes and indices."""
         return sum(n for kind, n in self.weights.items() if kind not in NOT_WEIGHTS)
 
     @property
@@ -205,7 +205,7 @@ class Structure:
         return max(found, key=lambda kind: found[kind]) if found else "fp32"
 
 
-NOT_WEIGHTS = ("int64", "bool")
+NOT_WEIGHTS = ("int32", "int64", "bool")
 
 
 @dataclass(frozen=True, slots=True)

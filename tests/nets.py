@@ -88,3 +88,22 @@ def infinite() -> Any:
             return x / 0.0
 
     return Huge(), torch.randn(1, 4)
+
+
+def batch_of_three() -> Any:
+    layers, _ = good()
+    return layers, torch.randn(3, 3, 32, 32)
+
+
+def small_outputs() -> Any:
+    """Outputs of the order of 1e-6: an absolute comparison would find every error small."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = good()[0]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layers(x) * 1e-6
+
+    return Scaled(), torch.randn(1, 3, 32, 32)

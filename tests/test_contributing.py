@@ -41,37 +41,28 @@ def run(checkout: Path, *arguments: str) -> str:
 def test_the_new_files_are_found_by_their_names_alone(checkout: Path) -> None:
     listed = json.loads(run(checkout, "list", "--json"))
     assert any(b.startswith("token_mixer.pooling") for b in listed["benchmarks"])
-    assert "host/onnx_reference:cpu,fp32," in listed["targets"] or any(
-        t.startswith("host/onnx_reference") for t in listed["targets"]
-    )
-    assert "exported_program" in listed["formats"]
+    assert "host/torchscript:cpu,fp32,threads=1" in listed["targets"]
+    assert any(f.startswith("torchscript") for f in listed["formats"])
 
 
 def test_the_new_operator_benchmark_is_measured_on_the_new_runtime(checkout: Path) -> None:
-    arguments = ("token_mixer", "--on", "host/onnx_reference", "--count", "1", "--json")
+    arguments = ("token_mixer", "--on", "host/torchscript", "--count", "1", "--json")
     found = json.loads(run(checkout, "measure", *arguments))
     assert len(found["measurements"]) == 2
     for line in found["measurements"]:
         assert line["median_ns"] > 0
-        assert line["actual"]["provider"] == "onnx.reference"
+        assert line["actual"]["interpreter"] == "torch.jit"
         assert line["relative_error"] < 1e-3
 
 
-def test_the_new_format_exports_a_network(checkout: Path) -> None:
-    said = json.loads(
-        run(
-            checkout,
-            "export",
-            "activation.relu",
-            "--format",
-            "exported_program",
-            "-o",
-            "a.pt2",
-            "--json",
-        )
-    )
-    assert said["operators"]["aten.relu.default"] == 1
-    assert (checkout / "a.pt2").stat().st_size > 10_000
+def test_the_new_format_exports_and_is_inspected(checkout: Path) -> None:
+    arguments = ("--format", "torchscript", "-o", "a.ts", "--json")
+    said = json.loads(run(checkout, "export", "activation.relu", *arguments))
+    assert said["structure"]["operators"]["aten::relu"] == 1
+    assert (checkout / "a.ts").stat().st_size > 1_000
+    (found,) = json.loads(run(checkout, "inspect", "a.ts", "--json"))["inspected"]
+    assert found["format"] == "torchscript"
+    assert found["structure"] == said["structure"]
 
 
 def test_the_examples_keep_the_house_rules(checkout: Path) -> None:

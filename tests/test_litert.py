@@ -15,10 +15,9 @@ from exporters import litert as exporter
 from profiler.errors import BadModelFile, BadTarget, UnsupportedOperator
 from profiler.runtimes import litert as runtime
 from profiler.types import Format, Graph, Model, Target
+from tests.litert_nets import NETS
 
 pytestmark = pytest.mark.skipif(bool(exporter.missing()), reason="needs litert_torch")
-
-Tensors = tuple[torch.Tensor, ...]
 
 
 def wanted(precision: str = "fp32", **options: str) -> Format:
@@ -27,77 +26,6 @@ def wanted(precision: str = "fp32", **options: str) -> Format:
 
 def target(precision: str = "fp32", **options: str) -> Target:
     return Target("host", "litert", "cpu", precision, {**runtime.OPTIONS, **options})
-
-
-class TwoEnds(nn.Module):
-    """Two inputs and two outputs, none of them of equal shape."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = nn.Conv2d(3, 8, 3, stride=2, padding=1)
-        self.norm = nn.BatchNorm2d(8)
-        self.depthwise = nn.Conv2d(8, 8, 3, groups=8)
-        self.head = nn.Linear(8, 5)
-
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> Tensors:
-        x = self.depthwise(torch.relu(self.norm(self.convolution(x))))
-        return self.head(x.mean((2, 3))) - y, x
-
-
-def two_ends() -> tuple[nn.Module, Tensors]:
-    return TwoEnds(), (torch.randn(2, 3, 16, 16), torch.randn(2, 5))
-
-
-class Function(nn.Module):
-    """A function as a module, with a linear layer of four numbers at hand."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-        self.function = function
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        return self.function(self.linear, *inputs)
-
-
-def mixed() -> tuple[nn.Module, Tensors]:
-    """Integers and truth values go in; what comes out is a dictionary that is not sorted."""
-
-    def function(linear: nn.Module, x: Any, index: Any, mask: Any) -> Any:
-        chosen = linear(x)[index]
-        return {"z": chosen, "a": torch.where(mask, x, -x), "not": ~mask, "more": index + 1}
-
-    inputs = (torch.randn(5, 4), torch.tensor([3, 0, 2]), torch.rand(5, 4) < 0.5)
-    return Function(function), inputs
-
-
-def many() -> tuple[nn.Module, Tensors]:
-    """Twelve outputs, the input and an output twice among them."""
-
-    def function(linear: nn.Module, x: Any) -> Any:
-        y = linear(x)
-        return (*(x * i for i in range(2, 11)), x, y, y)
-
-    return Function(function), (torch.randn(2, 4),)
-
-
-def products() -> tuple[nn.Module, Tensors]:
-    layers = nn.Sequential(nn.ConvTranspose2d(4, 6, 2, stride=2), nn.Conv2d(6, 8, 3, groups=2))
-
-    def function(_: nn.Module, x: Any, q: Any) -> Any:
-        return layers(x), q @ q.transpose(-1, -2)
-
-    module = Function(function)
-    module.layers = layers
-    return module, (torch.randn(1, 4, 5, 5), torch.randn(1, 2, 7, 3))
-
-
-def table() -> tuple[nn.Module, Tensors]:
-    embedded = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4), nn.ReLU())
-    return embedded, (torch.tensor([1, 7, 3]),)
-
-
-NETS = {f.__name__: f for f in (two_ends, mixed, many, products, table)}
 
 
 class Made:
@@ -173,6 +101,45 @@ def test_multiply_adds_of_products_that_are_no_plain_convolutions(made: Make) ->
     grouped = 8 * 8 * 8 * 9 * 3
     assert found.operators["TRANSPOSE_CONV"] == found.operators["BATCH_MATMUL"] == 1
     assert found.macs == transposed + grouped + 2 * 7 * 7 * 3
+
+
+def rewritten(path: Path, out: Path, change: Callable[[Any], None]) -> Path:
+    """A copy of a file with a change to the tables in it."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    change(model)
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    out.write_bytes(builder.Output())
+    return out
+
+
+def test_weights_that_two_tensors_share_count_once(made: Make, tmp_path: Path) -> None:
+    def share(model: Any) -> None:
+        graph = model.subgraphs[0]
+        graph.tensors += graph.tensors
+
+    path = made("two_ends").path
+    twice = rewritten(path, tmp_path / "model.tflite", share)
+    assert exporter.structure(twice) == exporter.structure(path)
+
+
+def test_an_operator_of_somebodys_own(made: Make, tmp_path: Path) -> None:
+    def rename(model: Any) -> None:
+        (code,) = [c for c in model.operatorCodes if c.builtinCode == 9]
+        code.builtinCode = code.deprecatedBuiltinCode = 32
+        code.customCode = b"Warp"
+
+    own = rewritten(made("two_ends").path, tmp_path / "model.tflite", rename)
+    found = exporter.structure(own)
+    assert found.operators["Warp"] == 1
+    assert "FULLY_CONNECTED" not in found.operators
+    assert found.macs is None
+    with pytest.raises(RuntimeError, match="Warp") as caught:
+        runtime.load(str(own), target())
+    assert runtime.kind_of(caught.value) == "unsupported-operator"
 
 
 @pytest.mark.parametrize("net", sorted(NETS))
@@ -276,6 +243,13 @@ def test_int8(quantization: str, made: Make) -> None:
     assert actual["precision"] == "int8"
     # Static ranges cut off what calibration has not seen.
     assert 1e-4 < small.error(outputs) < 0.2
+
+
+@pytest.mark.parametrize("net", ["many", "mixed"])
+def test_outputs_in_half_precision_are_torchs_in_torchs_order(net: str, made: Make) -> None:
+    half = made(net, "fp16")
+    outputs, _ = half.run(target("fp16"))
+    assert 1e-5 < half.error(outputs) < 1e-2
 
 
 def test_an_operator_without_weights_computes_in_half_too(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ KNOWN = {
     ("fastvit_ma36_deployed", "parameters"): 1.030,
     ("edgevit_s", "parameters"): 1.181,
     ("efficientnet_b5", "macs"): 1.037,
-    ("tf_efficientnet_b5", "macs"): 1.037,
     ("mobile_former_26m", "macs"): 0.906,
     ("mobile_former_52m", "macs"): 0.948,
     ("mobile_former_96m", "macs"): 0.959,

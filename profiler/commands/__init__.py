@@ -53,10 +53,10 @@ def print_failures(failures: Sequence[Failure]) -> int:
 
 
 def require_runtime(target: Target) -> None:
-    """Raise MissingPackage, with the line that installs it, when a target's runtime is absent."""
+    """Raise MissingPackage, with what it needs, when a target's runtime cannot run here."""
     missing = plugins.load("profiler.runtimes", target.runtime).missing()
     if missing:
-        raise MissingPackage(f"{target.runtime} is not installed: {missing}")
+        raise MissingPackage(f"{target.runtime} cannot run here: {missing}")
 
 
 def probe(out: Path) -> None:

@@ -58,12 +58,22 @@ def _targets() -> list[str]:
         for name in plugins.names("profiler.runtimes"):
             runtime = plugins.load("profiler.runtimes", name)
             missing = f"  (not here: {runtime.missing()})" if runtime.missing() else ""
-            options = ",".join(f"{k}={v}" for k, v in runtime.OPTIONS.items())
+            options = "".join(f",{k}={v}" for k, v in runtime.OPTIONS.items())
             listed += [
-                f"{device}/{name}:{unit},{precision},{options}{missing}"
+                f"{device}/{name}:{unit},{precision}{options}{missing}"
                 for unit in runtime.UNITS
                 for precision in runtime.PRECISIONS
             ]
+    return listed
+
+
+def _formats() -> list[str]:
+    listed = []
+    for name in plugins.names("exporters"):
+        exporter = plugins.load("exporters", name)
+        missing = f"  (not here: {exporter.missing()})" if exporter.missing() else ""
+        options = "".join(f",{k}={v}" for k, v in exporter.OPTIONS.items())
+        listed += [f"{name}:{precision}{options}{missing}" for precision in exporter.PRECISIONS]
     return listed
 
 
@@ -73,5 +83,5 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "blocks": _blocks,
     "spaces": _spaces,
     "targets": _targets,
-    "formats": lambda: plugins.names("exporters"),
+    "formats": _formats,
 }

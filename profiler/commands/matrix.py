@@ -6,8 +6,7 @@ import argparse
 import shlex
 import sys
 
-from benchmarks.models import papers
-from profiler import devices, environment, formats, matrix, workloads
+from profiler import devices, environment, formats, matrix, plugins, workloads
 from profiler.commands import DONE, FAILED, emit, export_all, open_store, probe, require_runtime
 from profiler.progress import Display
 from profiler.store import write_whole
@@ -20,7 +19,9 @@ def run_matrix(options: argparse.Namespace) -> int:
     for out in (options.output, options.csv):
         if out:
             probe(out)
-    names = options.networks or [n.name for n in papers.NETWORKS]
+    names = options.networks or [
+        n.name for n in plugins.load("benchmarks.models", "papers").NETWORKS
+    ]
     found = [w for name in names for w in workloads.resolve(name)]
     wanted = options.formats or matrix.default_formats()
     for text in wanted:

@@ -103,22 +103,19 @@ class Compiled:
             path, environment=_environment(), options=Options(cpu_options=options)
         )
         signature = self._model.get_signature_by_index(0)
-        details = self._model.get_input_tensor_details(signature["key"])
+        types = self._model.get_input_tensor_details(signature["key"])
         # The lists are in the graph's order, which is torch's.
         self.inputs = [
-            (name, tuple(details[name]["shape"]), str(details[name]["dtype"]))
+            (name, tuple(types[name]["shape"]), str(types[name]["dtype"]))
             for name in signature["inputs"]
         ]
         self._inputs = self._model.create_input_buffers(0)
-        self._outputs = self._model.create_output_buffers(0)
-        # A tensor is written once: an output that is an input, or another output, is found there.
-        ends = (graph.get_input_details(), graph.get_output_details())
-        tensors = [[d["index"] for d in details] for details in ends]
-        written = {
-            **dict(zip(tensors[1], self._outputs, strict=True)),
-            **dict(zip(tensors[0], self._inputs, strict=True)),
-        }
-        self._results = [written[index] for index in tensors[1]]
+        # One tensor, one buffer: an output may be an input, or another output once more.
+        tensors = [d["index"] for d in graph.get_output_details()]
+        buffers = dict(zip(tensors, self._model.create_output_buffers(0), strict=True))
+        for details, buffer in zip(graph.get_input_details(), self._inputs, strict=True):
+            buffers[details["index"]] = buffer
+        self._outputs = [buffers[tensor] for tensor in tensors]
         self.call = functools.partial(self._model.run_by_index, 0, self._inputs, self._outputs)
 
     def write(self, number: int, array: Any) -> None:
@@ -128,7 +125,7 @@ class Compiled:
     def read(self) -> list[Any]:
         """Copies of all outputs."""
         found = []
-        for buffer in self._results:
+        for buffer in self._outputs:
             details = buffer.get_tensor_details()
             flat = buffer.read(math.prod(details["shape"]), details["dtype"])
             found.append(flat.reshape(details["shape"]))

@@ -173,6 +173,6 @@ def kind_of(error: BaseException) -> str:
         return "out-of-memory"
     if "not implemented for" in text or "Could not run" in text:
         return "unsupported-operator"
-    if "archive" in text or "PytorchStreamReader" in text:
+    if any(mark in text for mark in ("archive", "PytorchStreamReader", "BadZip", "No such file")):
         return "invalid-artifact"
     return "error"
