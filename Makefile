@@ -2,9 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime openvino coremltools \
-	litert-torch executorch tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings \
-	matplotlib rich pytest hypothesis ruff mypy setuptools wheel
+# What the demo needs; and what every compiler and the tests need besides.
+PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime matplotlib rich
+COMPILERS := openvino coremltools litert-torch executorch \
+	tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings
+TOOLS := pytest hypothesis ruff mypy setuptools wheel
 
 .PHONY: demo test check clean
 .DELETE_ON_ERROR:
@@ -12,10 +14,10 @@ PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime openvino co
 demo: $(VENV)/ready
 	$(PY) profile.py demo --store .opclock -o opclock-demo.html
 
-test: $(VENV)/ready
+test: $(VENV)/complete
 	$(PY) -m pytest
 
-check: $(VENV)/ready
+check: $(VENV)/complete
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -25,6 +27,12 @@ check: $(VENV)/ready
 $(VENV)/ready: constraints.txt Makefile
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt $(PACKAGES)
+	touch $@
+
+# The first packages are named again, so that no compiler brings another torch.
+$(VENV)/complete: $(VENV)/ready
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		$(PACKAGES) $(COMPILERS) $(TOOLS)
 	touch $@
 
 clean:

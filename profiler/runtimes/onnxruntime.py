@@ -1,4 +1,6 @@
-"""ONNX Runtime: executes `.onnx` on the CPU.
+"""ONNX Runtime: executes `.onnx` and `.ort` on the CPU, or through a provider that its build has.
+
+Only the CPU's provider has been run. With another one, operators that it lacks run on the CPU.
 
 Everything that decides the latency is set explicitly: threads, graph optimisation level,
 spinning and the execution provider. With one thread there is no pool to spin; with more, all
@@ -14,11 +16,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from profiler.environment import installed, package_version
-from profiler.errors import BadTarget
+from profiler.errors import BadTarget, MissingPackage
 from profiler.types import Target
 
 FORMATS = ("onnx", "ort")
-UNITS = ("cpu",)
+UNITS = ("cpu", "xnnpack", "nnapi", "coreml", "cuda", "tensorrt", "qnn")
 PRECISIONS = ("fp32", "fp16", "int8")
 OPTIONS = {
     "threads": "1",
@@ -31,7 +33,15 @@ GRAPH_LEVELS = {
     "extended": "ORT_ENABLE_EXTENDED",
     "all": "ORT_ENABLE_ALL",
 }
-PROVIDERS = {"cpu": "CPUExecutionProvider"}
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "xnnpack": "XnnpackExecutionProvider",
+    "nnapi": "NnapiExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+}
 NUMPY_TYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -102,13 +112,26 @@ def session_options(target: Target) -> Any:
     return options
 
 
+def provider(target: Target) -> str:
+    """The execution provider of a unit. Raises MissingPackage when this build lacks it."""
+    import onnxruntime
+
+    wanted = PROVIDERS[target.unit]
+    available = onnxruntime.get_available_providers()
+    if wanted not in available:
+        raise MissingPackage(
+            f"this build of ONNX Runtime has no {wanted}; it has {', '.join(available)}"
+        )
+    return wanted
+
+
 class Session:
     """A loaded artifact. `inputs` are (name, shape, numpy type)."""
 
     def __init__(self, path: str, target: Target) -> None:
         import onnxruntime
 
-        wanted = PROVIDERS[target.unit]
+        wanted = provider(target)
         options = session_options(target)
         self._session = onnxruntime.InferenceSession(path, options, providers=[wanted])
         got = self._session.get_providers()[0]
@@ -144,7 +167,7 @@ def executed(path: str, target: Target) -> dict[str, int]:
     counts: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = f"{folder}/optimized.onnx"
-        onnxruntime.InferenceSession(path, options, providers=[PROVIDERS[target.unit]])
+        onnxruntime.InferenceSession(path, options, providers=[provider(target)])
         model = onnx.load(options.optimized_model_filepath, load_external_data=False)
     for node in model.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
@@ -154,6 +177,8 @@ def executed(path: str, target: Target) -> dict[str, int]:
 def kind_of(error: BaseException) -> str:
     """What a runtime's error means, in the words of Failure.kind."""
     text = f"{type(error).__name__} {error}"
+    if isinstance(error, MissingPackage):
+        return "missing-package"
     unsupported = ("NotImplemented", "NOT_IMPLEMENTED", "is not a registered function/op")
     if any(mark in text for mark in unsupported):
         return "unsupported-operator"
