@@ -206,6 +206,17 @@ def _add_inspect_and_matrix(commands: Any) -> None:
     inspect.add_argument("--batch", type=positive, default=1, metavar="N", help="of named models")
     _export_limits(inspect)
     _output(inspect, "the result as JSON")
+    agree = _command(
+        commands,
+        "agree",
+        "our latency beside the one of the runtime's own tool, in turns",
+        "opclock agree mobilenetv2_100 --on host/openvino host/litert",
+    )
+    agree.add_argument("models", nargs="+", metavar="MODEL", help="models by name")
+    agree.add_argument("--on", nargs="+", default=[DEFAULT_TARGET], metavar="TARGET", help="where")
+    agree.add_argument("--count", type=positive, default=3, metavar="N", help="turns (default: 3)")
+    _export_limits(agree)
+    _output(agree, "the result as JSON")
     matrix = _command(
         commands,
         "matrix",

@@ -31,6 +31,7 @@ ROWS = (
         "profiler.measure",
         "profiler.breakdown",
         "profiler.inspection",
+        "profiler.agreement",
         "profiler.matrix",
         "profiler.tables",
         "profiler.doctor",

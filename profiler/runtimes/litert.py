@@ -11,8 +11,13 @@ otherwise, because it alone tells which operators were delegated.
 from __future__ import annotations
 
 import functools
+import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from profiler.environment import installed, package_version
@@ -153,6 +158,30 @@ def _threads() -> set[str]:
         return set(os.listdir("/proc/self/task"))
     except OSError:
         return set()
+
+
+def own_tool(path: str, target: Target) -> float:
+    """The median latency that litert-benchmark reports, in ns (it rounds to 10 us)."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder, "result.json")
+        command = [sys.executable, "-m", "ai_edge_litert.tools.benchmark_litert_model"]
+        command += ["--model", path, "--num_threads", target.options["threads"]]
+        command += ["--warmup_runs", "20", "--num_runs", "200", "--result_json", str(result)]
+        subprocess.run(command, check=True, capture_output=True)
+        report = json.loads(result.read_text())
+    return _median_ms(report) * 1e6
+
+
+def _median_ms(report: Any) -> float:
+    """`median_ms` wherever the report keeps it."""
+    if isinstance(report, dict):
+        if "median_ms" in report:
+            return float(report["median_ms"])
+        for value in report.values():
+            found = _median_ms(value)
+            if found > 0:
+                return found
+    return 0.0
 
 
 def kind_of(error: BaseException) -> str:

@@ -174,6 +174,30 @@ def executed(path: str, target: Target) -> dict[str, int]:
     return counts
 
 
+def own_tool(path: str, target: Target) -> float:
+    """The median of the plainest loop around ONNX Runtime, in ns: it has no tool in Python."""
+    import time
+
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(target.options["threads"])
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    feeds = {
+        i.name: numpy.random.default_rng(0).standard_normal(i.shape).astype(NUMPY_TYPES[i.type])
+        for i in session.get_inputs()
+    }
+    samples = []
+    until = time.perf_counter() + 4
+    while time.perf_counter() < until:
+        before = time.perf_counter_ns()
+        session.run(None, feeds)
+        samples.append(time.perf_counter_ns() - before)
+    later = sorted(samples[len(samples) // 4 :])
+    return later[len(later) // 2]
+
+
 def kind_of(error: BaseException) -> str:
     """What a runtime's error means, in the words of Failure.kind."""
     text = f"{type(error).__name__} {error}"

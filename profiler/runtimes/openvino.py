@@ -6,7 +6,12 @@ read back. One stream, so that all threads work on one inference.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from profiler.environment import installed, package_version
@@ -124,6 +129,20 @@ def executed(path: str, target: Target) -> dict[str, int]:
         kind = str(node.get_rt_info()["layerType"].astype(str))
         counts[kind] = counts.get(kind, 0) + 1
     return counts
+
+
+def own_tool(path: str, target: Target) -> float:
+    """The median latency that OpenVINO's benchmark_app reports, in ns (it rounds to 10 us)."""
+    threads, precision = target.options["threads"], HINTS[target.precision]
+    with tempfile.TemporaryDirectory() as folder:
+        start = "from openvino.tools.benchmark.main import main; main()"
+        command = [sys.executable, "-c", start, "-m", path, "-d", "CPU"]
+        command += ["-hint", "none", "-api", "sync", "-nthreads", threads, "-nstreams", "1"]
+        command += ["-t", "4", "-infer_precision", precision, "-json_stats"]
+        command += ["-report_type", "no_counters", "-report_folder", folder]
+        subprocess.run(command, check=True, capture_output=True)
+        report = json.loads(Path(folder, "benchmark_report.json").read_text())
+    return float(report["execution_results"]["latency (ms)"]) * 1e6
 
 
 def kind_of(error: BaseException) -> str:
