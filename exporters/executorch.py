@@ -84,7 +84,8 @@ def export(model: Model, out: Path, wanted: Format) -> None:
                 ExecutorchBackendConfig(memory_planning_pass=planning)
             )
         except Exception as error:  # torch's verifiers have no class in common
-            raise _explained(error, program) from error
+            _explain(error, program)
+            raise
         with out.open("wb") as stream:
             executable.write_to_file(stream)
 
@@ -165,20 +166,20 @@ def _quantized(module: Any, inputs: tuple[Any, ...]) -> Any:
     return convert_pt2e(observed)
 
 
-def _explained(error: Exception, program: Any) -> Exception:
-    """UnsupportedOperator where the error names an operator, otherwise the error itself."""
+def _explain(error: Exception, program: Any) -> None:
+    """Raise UnsupportedOperator where the error names an operator."""
     found = re.search(
         r"torch\._ops\.(\S+) is not in Core ATen|Missing out variants: \{'([^']+)'", str(error)
     )
     if not found:
-        return error
+        return
     operator = found[1] or found[2].replace("::", ".")
     # What calls it may be a decomposition; ExecuTorch's are those that torch takes by default.
     for graph in (program.graph, program.run_decompositions().graph):
         for node in graph.nodes:
             if f"{node.target}.".startswith(f"{operator}."):
-                return UnsupportedOperator(f"ExecuTorch has no {operator}{_place(node)}")
-    return UnsupportedOperator(f"ExecuTorch has no {operator}")
+                raise UnsupportedOperator(f"ExecuTorch has no {operator}{_place(node)}") from error
+    raise UnsupportedOperator(f"ExecuTorch has no {operator}") from error
 
 
 def _place(node: Any) -> str:

@@ -74,7 +74,11 @@ def export(model: Model, out: Path, wanted: Format) -> None:
         try:
             converted = litert_torch.convert(arranged.module.eval(), arranged.inputs)
         except Exception as error:
-            raise _explained(error) from error
+            explained = _explained(error)
+            # An error that is its own cause would have no first cause.
+            if explained is error:
+                raise
+            raise explained from error
         if wanted.precision == "fp32":
             converted.export(str(out))
         else:

@@ -84,6 +84,7 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[tuple[int, ...], ...]]] = {
     "product": (lambda: Apply(torch.bmm), ((2, 6, 8), (2, 8, 5))),
     "strided": (lambda: nn.Conv2d(3, 4, 3), ((1, 3, 8, 8),)),
     "sort": (lambda: Apply(lambda x: torch.sort(x)[0]), ((4, 4),)),
+    "maximum": (lambda: Apply(lambda x: x.max(-1)[0] * 2), ((2, 8, 5, 7),)),
     "erfinv": (lambda: nn.Sequential(nn.Linear(4, 4), Apply(torch.erfinv)), ((4, 4),)),
 }
 
@@ -303,6 +304,12 @@ def test_another_format_and_no_file_are_refused(tmp_path: Path) -> None:
 def test_an_operator_that_cannot_be_compiled_is_named_with_its_module(export: Export) -> None:
     with pytest.raises(UnsupportedOperator, match=r"aten\.erfinv\.default in 1 \(Apply\)"):
         export("erfinv")
+
+
+def test_an_error_that_names_no_operator_stays_what_it_is(export: Export) -> None:
+    with pytest.raises(RuntimeError, match="keep_dim") as caught:
+        export("maximum")
+    assert caught.value.__cause__ is not caught.value
 
 
 def test_an_operator_without_a_kernel_is_named_when_it_is_loaded(export: Export) -> None:
