@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
@@ -35,6 +36,10 @@ def missing() -> str | None:
         return INSTALL
     if not any(shutil.which(c) for c in COMPILERS):
         return "install a C++ compiler, such as Debian's package g++"
+    place = importlib.util.find_spec("torch")
+    if place and place.origin and " " in place.origin:
+        # Inductor does not quote the paths of torch's headers.
+        return f"install torch where no folder's name has a space; it is in {place.origin}"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +289,10 @@ def test_doctor_tells_absent_from_broken(opclock: Run, tmp_path: Path) -> None:
     findings = {f["name"]: f for f in json.loads(done.stdout)["findings"]}
     assert findings["runtime onnxruntime"]["state"] == "ok"
     assert findings["torch"]["state"] == "ok"
-    assert findings["iPhone, Core ML"]["state"] == "not yet"
+    assert findings["iPhone"]["state"] == "not yet"
+    if sys.platform != "darwin":
+        assert findings["runtime coreml"]["state"] == "absent"
+        assert "macOS 14.4" in findings["runtime coreml"]["remedy"]
     assert done.returncode == 0
 
 

@@ -190,6 +190,32 @@ def _require_all(plan: Any) -> None:
             raise UnsupportedOperator(f"this ExecuTorch has no kernel for {name}")
 
 
+def own_tool(path: str, target: Target) -> float:
+    """The median of the plainest loop around ExecuTorch, in ns: its runner is not in the wheel."""
+    import time
+
+    import torch
+
+    engine = _engine()
+    engine._unsafe_reset_threadpool(int(target.options["threads"]))
+    module = engine._load_for_executorch(path)
+    inputs = [torch.randn(s) if k == "float32" else torch.zeros(s) for s, k in _inputs(module)]
+    samples = []
+    until = time.perf_counter() + 4
+    while time.perf_counter() < until:
+        before = time.perf_counter_ns()
+        module.forward(inputs, clone_outputs=False)
+        samples.append(time.perf_counter_ns() - before)
+    later = sorted(samples[len(samples) // 4 :])
+    return later[len(later) // 2]
+
+
+def _inputs(module: Any) -> list[tuple[tuple[int, ...], str]]:
+    meta = module.method_meta("forward")
+    tensors = [meta.input_tensor_meta(i) for i in range(meta.num_inputs())]
+    return [(tuple(t.sizes()), NUMPY_TYPES.get(t.dtype(), "")) for t in tensors]
+
+
 def kind_of(error: BaseException) -> str:
     """What a runtime's error means, in the words of Failure.kind."""
     if isinstance(error, MissingPackage):
