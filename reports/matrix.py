@@ -65,7 +65,7 @@ def markdown(matrix: Matrix, head: Head) -> str:
     if matrix.targets:
         parts += [
             "### Latency on this machine",
-            "Milliseconds, median of a few dozen samples in two processes, one thread, and after "
+            "Milliseconds, median of about twenty samples in one process, one thread, and after "
             "it the largest error against torch's float32 output as a share of its largest value. "
             "A survey: `opclock measure` gives a latency with an interval.",
             _latencies(matrix),
