@@ -1,7 +1,8 @@
 """Every network through every format and runtime: what converts, what runs, and how fast.
 
 A survey, not a measurement: few samples in one round, one thread, so that hundreds of cells take
-a quarter of an hour. Everything lies in the store, so that an interrupted survey goes on where it stopped.
+a quarter of an hour. Everything lies in the store, so that an interrupted survey goes on where it
+stopped.
 """
 
 from __future__ import annotations
