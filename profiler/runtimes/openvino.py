@@ -6,6 +6,7 @@ read back. One stream, so that all threads work on one inference.
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -97,13 +98,8 @@ class Session:
         for number, (name, _, _) in enumerate(self.inputs):
             data = numpy.ascontiguousarray(feeds[name])
             self._request.set_input_tensor(number, openvino.Tensor(data))
-        start, wait = self._request.start_async, self._request.wait
-
-        def call() -> None:
-            start()
-            wait()
-
-        return call
+        # Synchronous, in this thread: handing over to another one costs a percent of 3 ms.
+        return functools.partial(self._request.infer, None, share_outputs=True)
 
     def outputs(self, result: Any) -> list[Any]:
         """The outputs of the last inference, as numpy arrays in torch's order."""
