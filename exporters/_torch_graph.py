@@ -43,6 +43,33 @@ def type_name(dtype: Any) -> str:
     return TYPES.get(name, name)
 
 
+def place(node: Any, wrapper: str = "") -> str:
+    """The module that a node comes from, as " in blocks.3.attention (Attention)", or nothing.
+
+    `wrapper` is where an exporter has put the network inside a module of its own.
+    """
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return ""
+    path, kind = stack[-1]
+    name = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
+    path = path.removeprefix(wrapper).removeprefix(".")
+    return f" in {path} ({name})" if path else f" in {name}"
+
+
+def failed_node(error: BaseException) -> Any:
+    """The node of torch's graph that a converter was at, from the traceback's frames, or None."""
+    import torch
+
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        for name in ("n", "node"):
+            value = trace.tb_frame.f_locals.get(name)
+            found = value if isinstance(value, torch.fx.Node) else found
+        trace = trace.tb_next
+    return found
+
+
 def _is_operator(target: Any) -> bool:
     return "getitem" not in str(target) and "_guards" not in str(target)
 

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporters import _coreml_program
+from exporters import _coreml_program, _torch_graph
 from profiler.environment import installed, package_version
 from profiler.errors import (
     BadModelFile,
@@ -155,8 +155,8 @@ def _exported(model: Model) -> Any:
         value = node.meta.get("val")
         if isinstance(value, torch.Tensor) and any(not isinstance(n, int) for n in value.shape):
             raise DynamicShape(
-                f"the shape of what {node.target} gives{_place(node)} depends on the values of "
-                "the input; a latency needs numbers"
+                f"the shape of what {node.target} gives{_torch_graph.place(node)} depends on the "
+                "values of the input; a latency needs numbers"
             )
     return program
 
@@ -187,7 +187,7 @@ def _convert(exported: Any, model: Model, wanted: Format) -> tuple[Any, list[str
             if node.target in taken_apart or node.target not in parts:
                 reason = str(error).strip().partition("\n")[0]
                 raise UnsupportedOperator(
-                    f"Core ML cannot take {_called(node)}{_place(node)}: {reason}"
+                    f"Core ML cannot take {_called(node)}{_torch_graph.place(node)}: {reason}"
                 ) from error
             taken_apart[node.target] = parts[node.target]
 
@@ -251,17 +251,6 @@ def _called(node: Any) -> str:
     """The operator that the network called, which may have been taken apart since."""
     sources = node.meta.get("from_node") or ()
     return str(sources[0].target if sources else node.target)
-
-
-def _place(node: Any) -> str:
-    """The module that a node comes from, as " in blocks.3.attention (Attention)"."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return ""
-    path, kind = stack[-1]
-    kind = kind if isinstance(kind, str) else kind.__name__
-    kind = kind.rpartition(".")[2]
-    return f" in {path} ({kind})" if path else f" in {kind}"
 
 
 def _compress(package: Any, wanted: Format) -> Any:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporters import _executorch_program
+from exporters import _executorch_program, _torch_graph
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
 from profiler.types import Format, Graph, Model, Structure
@@ -178,18 +178,10 @@ def _explain(error: Exception, program: Any) -> None:
     for graph in (program.graph, program.run_decompositions().graph):
         for node in graph.nodes:
             if f"{node.target}.".startswith(f"{operator}."):
-                raise UnsupportedOperator(f"ExecuTorch has no {operator}{_place(node)}") from error
+                raise UnsupportedOperator(
+                    f"ExecuTorch has no {operator}{_torch_graph.place(node)}"
+                ) from error
     raise UnsupportedOperator(f"ExecuTorch has no {operator}") from error
-
-
-def _place(node: Any) -> str:
-    """The module that a node comes from, as " in blocks.3.attention (Attention)"."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return ""
-    path, kind = stack[-1]
-    name = (kind if isinstance(kind, str) else kind.__name__).rpartition(".")[2]
-    return f" in {path} ({name})" if path else f" in {name}"
 
 
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:

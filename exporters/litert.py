@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from exporters import _litert_file
+from exporters import _litert_file, _torch_graph
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
 from profiler.types import Format, Graph, Model, Structure
@@ -127,9 +127,10 @@ def _channels_last(model: Model) -> Model:
 def _explained(error: Exception) -> Exception:
     """UnsupportedOperator where the converter met something that it cannot express."""
     reason = str(error).partition("\n")[0]
-    node = _failed_node(error)
+    node = _torch_graph.failed_node(error)
     if node is not None:
-        return UnsupportedOperator(f"LiteRT has no {node.target}{_module_of(node)}: {reason}")
+        place = _torch_graph.place(node, "wrapped.network")
+        return UnsupportedOperator(f"LiteRT has no {node.target}{place}: {reason}")
     # Later stages know the line of Python that an operator came from.
     found = re.search(
         r"([\w.]+\.py):(\d+):\d+: error: failed to legalize operation '([^']+)'", reason
@@ -138,32 +139,6 @@ def _explained(error: Exception) -> Exception:
         file, line, name = found.groups()
         return UnsupportedOperator(f"LiteRT has no {name} as {file}, line {line}, calls it")
     return error
-
-
-def _module_of(node: Any) -> str:
-    """Where in the network a node comes from, as ` (in blocks.3.mixer, an Attention)`."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return ""
-    path, kind = stack[-1]
-    name = getattr(kind, "__name__", str(kind)).rpartition(".")[2]
-    # `_channels_last` wraps the network.
-    path = re.sub(r"^wrapped\.network\.?", "", path)
-    return f" (in {path or 'the outermost module'}, class {name})"
-
-
-def _failed_node(error: BaseException) -> Any:
-    """The node that torch's graph interpreter was at, from the frames of the traceback."""
-    import torch
-
-    found, trace = None, error.__traceback__
-    while trace is not None:
-        frame = trace.tb_frame
-        if frame.f_code.co_name == "run_node":
-            node = frame.f_locals.get("n") or frame.f_locals.get("node")
-            found = node if isinstance(node, torch.fx.Node) else found
-        trace = trace.tb_next
-    return found
 
 
 def _quantize(content: bytes, inputs: tuple[Any, ...], wanted: Format, out: Path) -> None:

@@ -16,9 +16,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporters import _nnapi, _onnx_graph, _onnx_int8
+from exporters import _nnapi, _onnx_graph, _onnx_int8, _torch_graph
 from profiler.environment import installed, package_version
-from profiler.errors import BadModelFile, BadTarget, DynamicShape, MissingPackage
+from profiler.errors import (
+    BadModelFile,
+    BadTarget,
+    DynamicShape,
+    MissingPackage,
+    UnsupportedOperator,
+)
 from profiler.types import Format, Graph, Model, Structure
 
 SUFFIX = ".onnx"
@@ -90,11 +96,29 @@ def _write(model: Model, out: Path, opset: int) -> None:
 
     _keep_operator_registry()
     with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            model.module, model.inputs, dynamo=True, opset_version=opset, verbose=False
-        )
+        try:
+            program = torch.onnx.export(
+                model.module, model.inputs, dynamo=True, opset_version=opset, verbose=False
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise _explained(error) from error
     assert program is not None
     program.save(str(out), external_data=_size_bytes(model) > MAX_INSIDE_BYTES)
+
+
+def _explained(error: BaseException) -> BaseException:
+    """UnsupportedOperator, naming the operator and its module, where ONNX has none for it."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    node = None
+    step: BaseException | None = error
+    while step is not None:
+        node = _torch_graph.failed_node(step) or node
+        step = step.__cause__
+    if type(cause).__name__ != "DispatchError" or node is None:
+        return cause
+    return UnsupportedOperator(f"ONNX has no {node.target}{_torch_graph.place(node)}")
 
 
 def _write_by_script(model: Model, out: Path) -> None:
@@ -104,7 +128,9 @@ def _write_by_script(model: Model, out: Path) -> None:
     with torch.no_grad(), _quiet():
         torch.onnx.export(model.module, model.inputs, str(out), dynamo=False, opset_version=17)
     if _size_bytes(model) <= MAX_INSIDE_BYTES:
-        onnx.save_model(onnx.shape_inference.infer_shapes(onnx.load(str(out))), str(out))
+        onnx.save_model(
+            onnx.shape_inference.infer_shapes(onnx.load(str(out)), data_prop=True), str(out)
+        )
 
 
 def _size_bytes(model: Model) -> int:

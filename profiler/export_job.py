@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,15 +25,17 @@ KEPT_SHARE = 0.98
 # Files of the user's own come with weights of their own.
 KEEPS_WEIGHTS = "benchmarks.models.files:"
 
+
+class FoldedAway(Exception):
+    """The artifact holds fewer weights than the model."""
+
+
 SAID_BY_US = {
     "bad-model": BadModelFile,
     "missing-package": MissingPackage,
     "unsupported-operator": UnsupportedOperator,
+    "folded-away": FoldedAway,
 }
-
-
-class FoldedAway(Exception):
-    """The artifact holds fewer weights than the model."""
 
 
 def export_job(job: Mapping[str, Any], channel: Channel) -> None:
@@ -51,22 +54,35 @@ def export_job(job: Mapping[str, Any], channel: Channel) -> None:
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
+    """The kind of a failure, and one sentence."""
     for kind, said in SAID_BY_US.items():
         if isinstance(error, said):
             return kind, str(error)
     if isinstance(error, MemoryError):
         return "out-of-memory", "memory ran out while the model was built or exported"
-    if isinstance(error, FoldedAway):
-        return "folded-away", str(error)
     if isinstance(error, SystemExit):
         return "exit", f"the builder called exit ({error.code})"
+    chain = _causes(error)
+    for cause in chain:
+        if type(cause).__name__ == "GuardOnDataDependentSymNode":
+            return "dynamic-control-flow", _data_dependent(str(cause))
     # torch wraps what went wrong in pages of advice; the innermost cause says it.
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if type(cause).__name__ == "DispatchError":
-        return "unsupported-operator", one_line(cause)
-    return "error", one_line(cause)
+    return "error", one_line(chain[-1])
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """An error and what caused it, innermost last; an error may be its own cause."""
+    chain = [error]
+    while chain[-1].__cause__ is not None and chain[-1].__cause__ not in chain:
+        chain.append(chain[-1].__cause__)
+    return chain
+
+
+def _data_dependent(said: str) -> str:
+    """One sentence for a path that depends on values, with the line where torch found it."""
+    found = re.findall(r'File "([^"]+)", line (\d+), in \w+\n\s*(.+)', said)
+    place = f": {Path(found[-1][0]).name}, line {found[-1][1]}: {found[-1][2]}" if found else ""
+    return f"the network's path depends on its input's values, which no static graph holds{place}"
 
 
 def _export(entry: Mapping[str, Any]) -> dict[str, Any]:

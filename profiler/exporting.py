@@ -199,7 +199,11 @@ def _one_hand(
     folders: dict[str, Path] = {}
 
     def make_job(keys: list[str]) -> dict[str, Any]:
-        folders.update({k: store.staging() for k in keys})
+        # An item whose process died is tried again, in a folder without what that one left.
+        for key in keys:
+            if key in folders:
+                shutil.rmtree(folders[key], ignore_errors=True)
+            folders[key] = store.staging()
         return {"items": [_entry(k, requests[k], folders[k]) for k in keys]}
 
     def on_line(line: dict[str, Any]) -> None:

@@ -75,11 +75,21 @@ def not_a_module() -> Any:
 
 
 def unsupported() -> Any:
+    """An operator that compilers lack, two modules deep."""
+
     class Eigenvalues(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.linalg.eigvals(x)
 
-    return Eigenvalues(), torch.randn(1, 4, 4)
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mixer = Eigenvalues()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.mixer(x)
+
+    return nn.Sequential(nn.ReLU(), Block()), torch.randn(1, 4, 4)
 
 
 def infinite() -> Any:
@@ -107,3 +117,21 @@ def small_outputs() -> Any:
             return self.layers(x) * 1e-6
 
     return Scaled(), torch.randn(1, 3, 32, 32)
+
+
+def two_paths() -> Any:
+    class Either(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.sum() > 0:
+                return x * 2
+            return x - 1
+
+    return Either(), torch.randn(2, 3)
+
+
+def no_room() -> Any:
+    """A disk that is full from now on, as far as this process can tell."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    return nn.Sequential(nn.Linear(300, 300)), torch.randn(1, 300)

@@ -58,7 +58,8 @@ def artifacts(
 ) -> Mapping[tuple[str, str], Artifact | Failure]:
     """Every net in every format, in fp32 where the format has it."""
     keys = {(e, n): Request(workload(n), plain(e)) for e in available() for n in NETS}
-    keys |= {(e, "unsupported"): Request(workload("unsupported"), plain(e)) for e in available()}
+    for bad in ("unsupported", "two_paths"):
+        keys |= {(e, bad): Request(workload(bad), plain(e)) for e in available()}
     requests = {f"{e} {n}": request for (e, n), request in keys.items()}
     built = exporting.build(store, requests, lambda *_: None, lambda: None, 240, hands=2)
     return {(e, n): built[f"{e} {n}"] for e, n in keys}
@@ -140,7 +141,28 @@ def test_an_operator_that_a_format_lacks_is_named(
     assert found.stage == "export"
     assert found.kind == "unsupported-operator", found
     assert "eig" in found.message
+    assert "1.mixer" in found.message, "the module is named too"
     assert "\n" not in found.message
+
+
+@pytest.mark.parametrize("exporter", available())
+def test_a_path_that_depends_on_values_is_told_with_its_line(
+    exporter: str, artifacts: Mapping[tuple[str, str], Artifact | Failure]
+) -> None:
+    found = artifacts[exporter, "two_paths"]
+    assert isinstance(found, Failure)
+    assert found.kind in ("dynamic-control-flow", "bad-model"), found
+    assert "nets.py, line" in found.message
+    assert "x.sum() > 0" in found.message or found.kind == "bad-model"
+
+
+@pytest.mark.parametrize("exporter", available())
+def test_a_full_disk_leaves_nothing_behind(exporter: str, store: Store) -> None:
+    request = Request(workload("no_room"), plain(exporter))
+    built = exporting.build(store, {"a": request}, lambda *_: None, lambda: None, 240, hands=1)
+    assert isinstance(built["a"], Failure)
+    assert built["a"].message
+    assert not list((store.folder / "staging").iterdir())
 
 
 @pytest.mark.parametrize("exporter", available())

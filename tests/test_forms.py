@@ -133,8 +133,7 @@ def test_the_opset_is_the_one_that_was_asked_for(opset: str, tmp_path: Path) -> 
     (found,) = [o.version for o in onnx.load(str(path)).opset_import if not o.domain]
     assert found == int(opset)
     held = plugins.load("exporters", "onnx").structure(path)
-    # The older exporter computes shapes at run time: they are not in its files.
-    assert held.macs == (None if opset == "17" else 16 * 16 * 8 * 27 + 32)
+    assert held.macs == 16 * 16 * 8 * 27 + 32
     assert ("Gelu" in held.operators) == (opset == "20")
     assert ("Erf" in held.operators) == (opset != "20")
     assert relative(path, model, expected) < 1e-4
