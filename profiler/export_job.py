@@ -171,7 +171,9 @@ def randomize(module: Any) -> None:
 
     Converters fold zero branches away, and untrained networks are full of them: last gains of
     residual branches, layer scales, biases. Matrices get a standard deviation of
-    1/sqrt(fan-in), gains and scales 0.5 to 1.5, biases 0.1.
+    1/sqrt(fan-in), gains and scales 0.5 to 1.5, biases 0.1. Scales with a number for each channel
+    of a map are those of residual branches without a norm: they get 0.1 to 0.5, because a deep
+    network would blow up otherwise, until rounding alone decides its output.
     """
     import torch
 
@@ -188,6 +190,8 @@ def randomize(module: Any) -> None:
                 value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
             elif value.dim() < 2:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.1)
+            elif name in parameters and value[0].numel() == 1:
+                value.copy_(torch.rand(value.shape, generator=generator) * 0.4 + 0.1)
             elif name in parameters:
                 scale = 1 / math.sqrt(max(1, value[0].numel()))
                 value.copy_(torch.randn(value.shape, generator=generator) * scale)

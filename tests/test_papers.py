@@ -146,3 +146,17 @@ def test_a_deployed_network_has_one_branch_where_the_trained_one_has_several(nam
         for module in (built(name).module, trained)
     )
     assert left < 0.6 * before
+
+
+def test_random_weights_leave_a_deep_network_without_norms_well_conditioned() -> None:
+    """Else rounding alone decides its output, and no compiler's can be compared with torch's."""
+    import torch
+
+    (workload,) = resolve("fastvit_sa36_deployed")
+    module, _, function = workload.builder.partition(":")
+    model = getattr(importlib.import_module(module), function)(**workload.parameters)
+    randomize(model.module)
+    with torch.no_grad():
+        single = model.module(*model.inputs)
+        double = model.module.double()(*(x.double() for x in model.inputs))
+    assert float((single - double).abs().max() / double.abs().max()) < 1e-5
