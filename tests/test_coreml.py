@@ -249,7 +249,9 @@ def test_an_unsupported_operator_is_named_with_its_module(tmp_path: Path) -> Non
         def forward(self, x: torch.Tensor) -> Any:
             return self.block(x)
 
-    with pytest.raises(UnsupportedOperator, match=r"linalg_eigvals.* in block\.1\.1\.mixer \(Eigenvalues\)"):
+    with pytest.raises(
+        UnsupportedOperator, match=r"linalg_eigvals.* in block\.1\.1\.mixer \(Eigenvalues\)"
+    ):
         export(tmp_path, (Outer(), torch.randn(1, 4, 4)))
     assert not os.listdir(tmp_path)
 
