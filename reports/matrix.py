@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,11 @@ def markdown(matrix: Matrix, head: Head) -> str:
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(_escaped(c) for c in line) + " |" for line in lines)
+
+
+def _portable(message: str) -> str:
+    """A message without the place where this machine keeps its packages."""
+    return re.sub(r"/\S*/site-packages/", "", message)
 
 
 def _escaped(cell: str) -> str:
@@ -165,9 +171,13 @@ def _notes(matrix: Matrix) -> str:
 
 
 def _failures(matrix: Matrix) -> str:
-    lines = [f"- {c.network}, {c.format}: {_escaped(c.failure)}" for c in matrix.cells if c.failure]
+    lines = [
+        f"- {c.network}, {c.format}: {_escaped(_portable(c.failure))}"
+        for c in matrix.cells
+        if c.failure
+    ]
     lines += [
-        f"- {c.network}, {target}: {_escaped(run.failure)}"
+        f"- {c.network}, {target}: {_escaped(_portable(run.failure))}"
         for c in matrix.cells
         for target, run in c.runs.items()
         if run.failure
@@ -194,7 +204,7 @@ def _row(cell: Cell, target: str, run: Run) -> list[object]:
         cell.network,
         cell.format,
         "yes" if made else "no",
-        cell.failure or run.failure,
+        _portable(cell.failure or run.failure),
         target or "not run here",
         run.p50_ns,
         None if run.relative_error is None else f"{run.relative_error:.2g}",

@@ -29,7 +29,7 @@ def sample() -> Matrix:
     cells = (
         Cell("net", "onnx", made("onnx"), runs=runs),
         Cell("net", "coreml", made("coreml")),
-        Cell("other", "onnx", failure="unsupported-operator: <b>eig</b> in block.1"),
+        Cell("other", "onnx", failure="error: <b>eig</b> in /a/b/site-packages/timm/x.py:4"),
         Cell("other", "coreml", made("coreml")),
     )
     where = {"coreml": "coreml: needs macOS 14.4 or newer"}
@@ -49,6 +49,7 @@ def test_every_cell_says_something() -> None:
     assert "needs macOS 14.4" in text
     assert "- net, host/b: crash: died \\| of SIGSEGV" in text
     assert "<b>" not in text
+    assert "in timm/x.py:4" in text, "no path of the machine that it was made on"
 
 
 def test_the_csv_has_a_row_for_each_network_format_and_target() -> None:
