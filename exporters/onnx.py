@@ -101,24 +101,24 @@ def _write(model: Model, out: Path, opset: int) -> None:
                 model.module, model.inputs, dynamo=True, opset_version=opset, verbose=False
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            raise _explained(error) from error
+            lacking = _lacking(error)
+            if lacking is None:
+                raise
+            raise UnsupportedOperator(lacking) from error
     assert program is not None
     program.save(str(out), external_data=_size_bytes(model) > MAX_INSIDE_BYTES)
 
 
-def _explained(error: BaseException) -> BaseException:
-    """UnsupportedOperator, naming the operator and its module, where ONNX has none for it."""
-    cause = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+def _lacking(error: BaseException) -> str | None:
+    """The operator that ONNX lacks and its module, in a sentence; None for any other error."""
     node = None
     step: BaseException | None = error
     while step is not None:
         node = _torch_graph.failed_node(step) or node
+        if type(step).__name__ == "DispatchError" and node is not None:
+            return f"ONNX has no {node.target}{_torch_graph.place(node)}"
         step = step.__cause__
-    if type(cause).__name__ != "DispatchError" or node is None:
-        return cause
-    return UnsupportedOperator(f"ONNX has no {node.target}{_torch_graph.place(node)}")
+    return None
 
 
 def _write_by_script(model: Model, out: Path) -> None:
@@ -138,10 +138,7 @@ def _size_bytes(model: Model) -> int:
 
 
 def _in_half(model: Model) -> Model:
-    import torch
-
     inputs = tuple(x.half() if x.is_floating_point() else x for x in model.inputs)
-    assert all(isinstance(x, torch.Tensor) for x in inputs)
     return Model(model.module.half(), inputs)
 
 
@@ -248,9 +245,8 @@ def _fix_shapes(model: Any, graph: Graph) -> None:
 
 
 def structure(path: Path) -> Structure:
-    """What a graph holds, and what phones would make of it. Raises BadModelFile."""
-    model = _onnx_graph.read(path)
-    return _onnx_graph.structure(model)
+    """What a graph holds. Raises BadModelFile."""
+    return _onnx_graph.structure(_onnx_graph.read(path))
 
 
 def verdicts(path: Path) -> list[str]:
@@ -294,7 +290,7 @@ def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: i
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = names[tensor.name]
-        copy.raw_data = _rolled(tensor, number)
+        _roll(copy, number)
     for node in part.node:
         for name in node.output:
             names.setdefault(name, prefix + name)
@@ -306,16 +302,17 @@ def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: i
         copy.output[:] = [names[n] if n else "" for n in node.output]
 
 
-def _rolled(tensor: Any, number: int) -> bytes:
+def _roll(tensor: Any, number: int) -> None:
+    """Give a tensor of weights its values in another order; shapes and indices stay."""
     import numpy
     import onnx
 
-    floats: Mapping[Any, str] = {
+    weights: Mapping[Any, str] = {
         onnx.TensorProto.FLOAT: "<f4",
         onnx.TensorProto.FLOAT16: "<f2",
         onnx.TensorProto.INT8: "i1",
     }
-    kind = floats.get(tensor.data_type)
-    if kind is None or not tensor.raw_data:
-        return bytes(tensor.raw_data)
-    return numpy.roll(numpy.frombuffer(tensor.raw_data, dtype=kind), number).tobytes()
+    kind = weights.get(tensor.data_type)
+    if kind and tensor.raw_data:
+        values = numpy.frombuffer(tensor.raw_data, dtype=kind)
+        tensor.raw_data = numpy.roll(values, number).tobytes()

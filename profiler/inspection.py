@@ -104,12 +104,13 @@ def _inspect(name: str, path: Path, formats: Sequence[str]) -> Inspected:
 
 
 def _size_bytes(path: Path) -> int:
-    """The size of a file and of what lies beside it under its name (weights), or of a folder."""
+    """The size of a file with the weights that lie beside it, or of a folder."""
     if path.is_dir():
         return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-    beside = [p for p in path.parent.iterdir() if p.is_file() and p.name.startswith(path.stem)]
-    own = [p for p in beside if p.name == path.name or p.suffix in (".bin", ".data")]
-    return sum(p.stat().st_size for p in own)
+    beside = [path.with_name(path.name + ".data")]
+    if path.suffix == ".xml":
+        beside.append(path.with_suffix(".bin"))
+    return sum(p.stat().st_size for p in [path, *beside] if p.is_file())
 
 
 def counts(structure: Structure) -> dict[str, int]:

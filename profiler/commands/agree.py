@@ -35,7 +35,7 @@ def run_agree(options: argparse.Namespace) -> int:
         requests = {
             f"{w.key} {t}": Request(w, formats.executed_by(t)) for w in found for t in targets
         }
-        built = export_all(store, requests, display, options.limit)
+        built = export_all(store, requests, display, options.limit, options.memory)
         failures = [b for b in built.values() if isinstance(b, Failure)]
         for workload in found:
             for target in targets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,15 +29,15 @@ def run_inspect(options: argparse.Namespace) -> int:
     if files and options.format:
         raise UsageError("--format is for models; a file has its format")
     failures: list[Failure] = []
-    if models:
-        with open_store(options) as store, Display() as display:
+    with contextlib.ExitStack() as opened:
+        if models:
+            store = opened.enter_context(open_store(options))
+            display = opened.enter_context(Display())
             requests = _requests(models, options)
-            built = export_all(store, requests, display, options.limit)
+            built = export_all(store, requests, display, options.limit, options.memory)
             failures = [r for r in built.values() if isinstance(r, Failure)]
-            found_artifacts = {k: r for k, r in built.items() if isinstance(r, Artifact)}
-            wanted |= {k: (a.path, (a.format.name,)) for k, a in found_artifacts.items()}
-            found = inspection.read(wanted)
-    else:
+            made = {k: r for k, r in built.items() if isinstance(r, Artifact)}
+            wanted |= {k: (a.path, (a.format.name,)) for k, a in made.items()}
         found = inspection.read(wanted)
     good = [f for f in found.values() if isinstance(f, Inspected)]
     bad = [f for f in found.values() if isinstance(f, Unreadable)]
@@ -59,14 +60,13 @@ def _is_file(thing: str) -> bool:
 
 def _requests(models: Sequence[str], options: argparse.Namespace) -> dict[str, Request]:
     """Every model in torch's own form first, then in each format that is asked for."""
-    texts = options.format or ["onnx"]
-    made_as = [formats.parse(SOURCE)]
-    made_as += [f for f in map(formats.parse, texts) if f.name != SOURCE]
+    texts = dict.fromkeys([SOURCE, *(options.format or ["onnx"])])
+    made_as = {text: formats.parse(text) for text in texts}
     return {
         _column(workload.name, text, len(models)): Request(workload, wanted)
         for name in models
         for workload in workloads.resolve(name, options.batch)
-        for text, wanted in zip([SOURCE, *[t for t in texts if t != SOURCE]], made_as, strict=True)
+        for text, wanted in made_as.items()
     }
 
 

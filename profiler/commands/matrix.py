@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 
 from profiler import devices, environment, formats, matrix, plugins, workloads
-from profiler.commands import DONE, FAILED, emit, export_all, open_store, probe, require_runtime
+from profiler.commands import DONE, FAILED, export_all, open_store, probe, require_runtime
+from profiler.encoding import to_json
 from profiler.progress import Display
 from profiler.store import write_whole
 from profiler.types import Artifact
@@ -50,8 +52,7 @@ def run_matrix(options: argparse.Namespace) -> int:
     if options.output:
         whole = report.placed(options.output, text)
         write_whole(options.output, lambda path: path.write_text(whole))
-    options.output = None
-    emit(options, surveyed, text)
+    print(json.dumps(to_json(surveyed), indent=1) if options.json else text)
     failed = [c for c in surveyed.cells if not isinstance(c.artifact, Artifact)]
     failed += [c for c in surveyed.cells if any(r.failure for r in c.runs.values())]
     return FAILED if failed else DONE
@@ -59,7 +60,7 @@ def run_matrix(options: argparse.Namespace) -> int:
 
 def _arguments() -> list[str]:
     """The command line as it was typed, without where the store lies."""
-    words = sys.argv[1:]
+    words = [w for w in sys.argv[1:] if not w.startswith("--store=")]
     if "--store" in words:
         place = words.index("--store")
         del words[place : place + 2]
