@@ -146,7 +146,7 @@ class _File:
         signatures = list(_each(self._model, "SignatureDefs"))
         entries = list(_each(signatures[0], end)) if signatures else []
         names = {_text(entry.Name()): int(entry.TensorIndex()) for entry in entries}
-        return tuple(self._described(name, i) for name, i in _in_order(names, indices))
+        return tuple(self._described(name, i) for name, i in in_order(names, indices))
 
     def _described(self, name: str, index: int) -> str:
         tensor = self._tensors[index]
@@ -173,7 +173,7 @@ class _File:
         return kinds == ["fp32", "int8"]
 
 
-def _in_order(names: Mapping[str, int], indices: Sequence[int]) -> list[tuple[str, int]]:
+def in_order(names: Mapping[str, int], indices: Sequence[int]) -> list[tuple[str, int]]:
     """Names and tensors in torch's order: by number where the names are numbered.
 
     A signature is sorted by its text, `output_10` before `output_2`. Where a module returned a

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from exporters import _torch_graph, exported_program
+from profiler import choices, environment
 from profiler.encoding import from_json, to_json
 from profiler.environment import installed, package_version
-from profiler.errors import BadModelFile, BadTarget, MissingPackage
+from profiler.errors import BadModelFile, MissingPackage
 from profiler.types import Format, Graph, Model, Structure
 
 SUFFIX = ".aoti.pt2"
@@ -25,6 +26,7 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 # The number of threads is compiled in. `freezing` makes the weights constants of the program, so
 # that they can be laid out for the processor.
 OPTIONS = {"threads": "1", "freezing": "1", "unit": "cpu"}
+CHOICES = {"threads": choices.THREADS, "freezing": choices.FLAG, "unit": ("cpu", "cuda")}
 EXTRA = "torch"
 INSTALL = "pip install torch==2.13.0"
 COMPILERS = ("g++", "clang++")
@@ -45,8 +47,6 @@ def missing() -> str | None:
 
 def versions() -> dict[str, str]:
     """What decides the compiled program: torch, and the processor it is compiled for."""
-    from profiler import environment
-
     return {
         "torch": package_version("torch") or "not installed",
         "processor": environment.host().fingerprint,
@@ -55,12 +55,7 @@ def versions() -> dict[str, str]:
 
 def check(wanted: Format) -> None:
     """Raise BadTarget on an option value that does not exist."""
-    if wanted.options["threads"] not in map(str, range(1, 1025)):
-        raise BadTarget(f"format {wanted}: threads is not a number from 1 to 1024")
-    if wanted.options["freezing"] not in ("0", "1"):
-        raise BadTarget(f"format {wanted}: freezing is not 0 or 1")
-    if wanted.options["unit"] not in ("cpu", "cuda"):
-        raise BadTarget(f"format {wanted}: unit is not cpu or cuda")
+    choices.check(wanted, CHOICES)
 
 
 def export(model: Model, out: Path, wanted: Format) -> None:

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters import _coreml_program, _torch_graph
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import (
     BadModelFile,
@@ -71,12 +72,8 @@ def versions() -> dict[str, str]:
 
 def check(wanted: Format) -> None:
     """Raise BadTarget on a deployment or a kind of weights that does not exist."""
+    choices.check(wanted, {"deployment": DEPLOYMENTS, "weights": WEIGHTS})
     deployment, weights = wanted.options["deployment"], wanted.options["weights"]
-    if deployment not in DEPLOYMENTS:
-        known = ", ".join(DEPLOYMENTS)
-        raise BadTarget(f"format {wanted}: deployment={deployment} is not one of {known}")
-    if weights not in WEIGHTS:
-        raise BadTarget(f"format {wanted}: weights={weights} is not one of {', '.join(WEIGHTS)}")
     if weights != "none" and deployment == "ios15":
         raise BadTarget(f"format {wanted}: weights={weights} needs deployment=ios16 or newer")
 

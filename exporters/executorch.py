@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters import _executorch_program, _torch_graph
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
 from profiler.types import Format, Graph, Model, Structure
@@ -51,9 +52,8 @@ def versions() -> dict[str, str]:
 
 def check(wanted: Format) -> None:
     """Raise BadTarget on an unknown backend, or one that cannot have the precision."""
+    choices.check(wanted, {"backend": BACKENDS})
     backend = wanted.options["backend"]
-    if backend not in BACKENDS:
-        raise BadTarget(f"format {wanted}: backend={backend} is not one of {', '.join(BACKENDS)}")
     if wanted.precision not in BACKENDS[backend]:
         able = ", ".join(name for name in BACKENDS if wanted.precision in BACKENDS[name])
         raise BadTarget(f"format {wanted}: {wanted.precision} is for backend={able}")

@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from exporters import _litert_file, _torch_graph
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
 from profiler.types import Format, Graph, Model, Structure
@@ -26,7 +27,7 @@ from profiler.types import Format, Graph, Model, Structure
 SUFFIX = ".tflite"
 PRECISIONS = ("fp32", "fp16", "int8")
 OPTIONS = {"layout": "nchw", "quantization": "dynamic"}
-VALUES = {"layout": ("nchw", "nhwc"), "quantization": ("dynamic", "static")}
+CHOICES = {"layout": ("nchw", "nhwc"), "quantization": ("dynamic", "static")}
 EXTRA = "litert"
 INSTALL = "pip install torch==2.13.0 litert-torch==0.10.0"
 SIGNATURE = "serving_default"
@@ -55,10 +56,7 @@ def versions() -> dict[str, str]:
 
 def check(wanted: Format) -> None:
     """Raise BadTarget on an option's value that LiteRT does not take, or that has no effect."""
-    for name, values in VALUES.items():
-        if wanted.options[name] not in values:
-            known = ", ".join(values)
-            raise BadTarget(f"format {wanted}: {name}={wanted.options[name]} is not one of {known}")
+    choices.check(wanted, CHOICES)
     if wanted.options["quantization"] != OPTIONS["quantization"] and wanted.precision != "int8":
         raise BadTarget(f"format {wanted}: quantization= is for int8")
 
@@ -85,6 +83,11 @@ def export(model: Model, out: Path, wanted: Format) -> None:
             content = converted.model_content()
             del converted
             _quantize(content, arranged.inputs, wanted, out)
+
+
+def in_order(names: Mapping[str, int], indices: Sequence[int]) -> list[tuple[str, int]]:
+    """A signature's names and tensors in torch's order, for whoever runs the file."""
+    return _litert_file.in_order(names, indices)
 
 
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters import _nnapi, _onnx_graph, _onnx_int8, _torch_graph
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import (
     BadModelFile,
@@ -54,11 +55,7 @@ def versions() -> dict[str, str]:
 
 def check(wanted: Format) -> None:
     """Raise BadTarget on an option value that does not exist."""
-    for name, values in CHOICES.items():
-        if wanted.options[name] not in values:
-            raise BadTarget(
-                f"format {wanted}: {name}={wanted.options[name]} is not one of {', '.join(values)}"
-            )
+    choices.check(wanted, CHOICES)
     file = wanted.options["calibration"]
     if file != "random" and not Path(file).is_file():
         raise BadTarget(f"format {wanted}: calibration={file} is neither 'random' nor an .npz file")

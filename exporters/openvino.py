@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from exporters import exported_program, onnx
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage
 from profiler.types import Format, Graph, Model, Structure
@@ -40,8 +41,7 @@ def versions() -> dict[str, str]:
 def check(wanted: Format) -> None:
     """Raise BadTarget on an option value that does not exist."""
     onnx.check(_as_onnx(wanted))
-    if wanted.options["source"] not in ("onnx", "torch"):
-        raise BadTarget(f"format {wanted}: source is neither onnx nor torch")
+    choices.check(wanted, {"source": ("onnx", "torch")})
     if wanted.options["source"] == "torch" and wanted.precision == "int8":
         raise BadTarget(f"format {wanted}: int8 is quantised in ONNX; leave source=torch out")
 

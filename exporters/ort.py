@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 from exporters import _onnx_graph, onnx
+from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.errors import BadModelFile, BadTarget, MissingPackage
+from profiler.errors import BadModelFile, MissingPackage
 from profiler.types import Format, Graph, Model, Structure
 
 SUFFIX = ".ort"
@@ -38,11 +39,7 @@ def versions() -> dict[str, str]:
 def check(wanted: Format) -> None:
     """Raise BadTarget on an option value that does not exist."""
     onnx.check(wanted)
-    if wanted.options["optimized"] not in LEVELS:
-        raise BadTarget(
-            f"format {wanted}: optimized={wanted.options['optimized']} is not one of "
-            f"{', '.join(LEVELS)}"
-        )
+    choices.check(wanted, {"optimized": LEVELS})
 
 
 def export(model: Model, out: Path, wanted: Format) -> None:

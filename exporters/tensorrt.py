@@ -24,6 +24,7 @@ from typing import Any
 from exporters import _nvidia as nvidia
 from exporters import _tensorrt_engine as engine_file
 from exporters._nvidia import MODULES, NEEDS_GPU, TITLES, gpu
+from profiler import choices
 from profiler.environment import installed
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
 from profiler.types import Format, Graph, Model, Structure
@@ -39,7 +40,7 @@ OPTIONS = {
     "tf32": "0",
     "typing": "strong",
 }
-VALUES = {
+CHOICES = {
     "library": ("auto", "rtx", "tensorrt"),
     "compute": ("auto", "current", "sm75", "sm80", "sm86", "sm89", "sm120", "sm121"),
     "optimization": ("0", "1", "2", "3", "4", "5"),
@@ -70,10 +71,7 @@ def versions() -> dict[str, str]:
 
 def check(wanted: Format) -> None:
     """Raise BadTarget on an option's value that no library takes."""
-    for name, known in VALUES.items():
-        value = wanted.options[name]
-        if value not in known:
-            raise BadTarget(f"format {wanted}: {name}={value} is not one of {', '.join(known)}")
+    choices.check(wanted, CHOICES)
     if wanted.options["library"] == "tensorrt" and wanted.options["compute"].startswith("sm"):
         raise BadTarget(
             f"format {wanted}: TensorRT builds for this machine's GPU; compute= is for library=rtx"

@@ -88,7 +88,7 @@ def test_a_format_survives_its_text(name: str, precision: str, options: dict[str
         ("onnx:fp16,", BadTarget, "empty part"),
         ("onnx:calibration=nowhere.npz", BadTarget, "neither 'random' nor an .npz file"),
         ("openvino:int8,source=torch", BadTarget, "int8 is quantised in ONNX"),
-        ("aoti:threads=0", BadTarget, "threads is not a number"),
+        ("aoti:threads=0", BadTarget, "threads=0 is not a number"),
         (":fp16", BadTarget, "is not name:precision"),
     ],
 )

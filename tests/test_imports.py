@@ -11,7 +11,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("profiler", "exporters", "benchmarks", "reports")
 ROWS = (
     ("profiler.errors", "profiler.encoding", "profiler.types"),
-    ("profiler.plugins", "profiler.statistics", "profiler.sampling", "profiler.operators"),
+    (
+        "profiler.plugins",
+        "profiler.statistics",
+        "profiler.sampling",
+        "profiler.operators",
+        "profiler.choices",
+    ),
     (
         "exporters",
         "benchmarks",

@@ -293,7 +293,7 @@ def test_a_whole_target_written_out_is_the_same_target() -> None:
         ("host/onnxruntime:threads=two", BadTarget, "threads=two is not a number from 1 to 1024"),
         ("host/onnxruntime:threads=1.5", BadTarget, "threads=1.5 is not a number"),
         ("host/onnxruntime:graph=most", BadTarget, "graph=most is not one of .*basic.*all"),
-        ("host/onnxruntime:spinning=2", BadTarget, "spinning=2 is not 0 or 1"),
+        ("host/onnxruntime:spinning=2", BadTarget, "spinning=2 is not one of 0, 1"),
     ],
 )
 def test_an_unknown_word_of_a_target_is_answered_with_what_there_is(

@@ -19,7 +19,6 @@ from benchmarks.models._layers import (
 if TYPE_CHECKING:
     from torch import nn
 
-SIDE = 224
 CLASSES = 1000
 BRIDGE_HEADS = 2
 FORMER_HEADS = 4

@@ -28,6 +28,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.models import _variants
 from benchmarks.models._layers import (
     depthwise,
     feed_forward,
@@ -36,13 +37,11 @@ from benchmarks.models._layers import (
     to_map,
     to_tokens,
 )
-from profiler.errors import UnknownName
 from profiler.types import Model
 
 if TYPE_CHECKING:
     from torch import nn
 
-SIDE = 224
 CLASSES = 1000
 EXPANSION = 4
 # By stage: by how much the embedding divides the side, and the side of the window that one token
@@ -73,22 +72,15 @@ def names() -> list[str]:
 
 
 def create(name: str, batch: int = 1) -> Model:
-    """A network: input (batch, 3, 224, 224), output (batch, 1000), float32.
-
-    Raises UnknownName on anything that is not in `names()`.
-    """
-    import torch
-
-    if name not in VARIANTS:
-        raise UnknownName("model", name, VARIANTS)
-    return Model(_network(VARIANTS[name]).eval(), (torch.randn(batch, 3, SIDE, SIDE),))
+    """One of `names()`: input (batch, 3, 224, 224), output (batch, 1000), float32."""
+    return _variants.create(VARIANTS, _network, name, batch)
 
 
 def _network(variant: Variant) -> nn.Module:
     from torch import nn
 
     parts: OrderedDict[str, nn.Module] = OrderedDict()
-    before, side = 3, SIDE
+    before, side = 3, _variants.SIDE
     for i, (blocks, channels) in enumerate(zip(variant.blocks, variant.channels, strict=True)):
         side //= PATCHES[i]
         parts[f"embedding{i}"] = _embedding(before, channels, PATCHES[i], side)

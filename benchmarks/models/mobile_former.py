@@ -26,8 +26,8 @@ counts them (a multiply-add is one operation) all seven are within 0.7 %.
 
 from __future__ import annotations
 
-from benchmarks.models._mobile_former import SIDE, Down, Lite, Plain, Variant, network
-from profiler.errors import UnknownName
+from benchmarks.models import _variants
+from benchmarks.models._mobile_former import Down, Lite, Plain, Variant, network
 from profiler.types import Model
 
 _TINY = (
@@ -128,12 +128,5 @@ def names() -> list[str]:
 
 
 def create(name: str, batch: int = 1) -> Model:
-    """A network: input (batch, 3, 224, 224), output (batch, 1000), float32.
-
-    Raises UnknownName on anything that is not in `names()`.
-    """
-    import torch
-
-    if name not in VARIANTS:
-        raise UnknownName("model", name, VARIANTS)
-    return Model(network(VARIANTS[name]).eval(), (torch.randn(batch, 3, SIDE, SIDE),))
+    """One of `names()`: input (batch, 3, 224, 224), output (batch, 1000), float32."""
+    return _variants.create(VARIANTS, network, name, batch)

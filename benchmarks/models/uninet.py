@@ -21,6 +21,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.models import _variants
 from benchmarks.models._layers import (
     attend,
     convolution,
@@ -34,13 +35,11 @@ from benchmarks.models._layers import (
     to_tokens,
     unpack,
 )
-from profiler.errors import UnknownName
 from profiler.types import Model
 
 if TYPE_CHECKING:
     from torch import nn
 
-SIDE = 224
 CLASSES = 1000
 STEM = 32
 HEAD = 1280
@@ -76,15 +75,8 @@ def names() -> list[str]:
 
 
 def create(name: str, batch: int = 1) -> Model:
-    """A network: input (batch, 3, 224, 224), output (batch, 1000), float32.
-
-    Raises UnknownName on anything that is not in `names()`.
-    """
-    import torch
-
-    if name not in VARIANTS:
-        raise UnknownName("model", name, VARIANTS)
-    return Model(_network(VARIANTS[name]).eval(), (torch.randn(batch, 3, SIDE, SIDE),))
+    """One of `names()`: input (batch, 3, 224, 224), output (batch, 1000), float32."""
+    return _variants.create(VARIANTS, _network, name, batch)
 
 
 def _network(stages: tuple[Stage, ...]) -> nn.Module:
@@ -93,7 +85,7 @@ def _network(stages: tuple[Stage, ...]) -> nn.Module:
 
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     parts["stem"] = nn.Sequential(convolution(3, STEM, 3, stride=2), nn.GELU())
-    before, side = STEM, SIDE // 2
+    before, side = STEM, _variants.SIDE // 2
     for i, stage in enumerate(stages):
         if i > 0:
             down = _local_down if stage.operator == "convolution" else _local_global_down

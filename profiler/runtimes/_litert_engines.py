@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from profiler import plugins
 from profiler.types import Target
 
 # TFLITE_XNNPACK_DELEGATE_FLAG_FORCE_FP16
@@ -34,9 +34,11 @@ class Interpreted:
             experimental_op_resolver_type=resolver[target.options["delegate"]],
         )
         self._interpreter.allocate_tensors()
+        # The exporter knows how its signatures are sorted.
+        in_order = plugins.load("exporters", "litert").in_order
         details = {d["index"]: d for d in self._interpreter.get_input_details()}
         signature = self._signature()
-        ordered = _in_order(signature["inputs"], list(details))
+        ordered = in_order(signature["inputs"], list(details))
         self._inputs = [index for _, index in ordered]
         self.inputs = [
             (
@@ -47,7 +49,7 @@ class Interpreted:
             for name, index in ordered
         ]
         outputs = [d["index"] for d in self._interpreter.get_output_details()]
-        self._outputs = [index for _, index in _in_order(signature["outputs"], outputs)]
+        self._outputs = [index for _, index in in_order(signature["outputs"], outputs)]
         self.call = self._interpreter.invoke
 
     def _signature(self) -> Mapping[str, Mapping[str, int]]:
@@ -146,15 +148,3 @@ def _environment() -> Any:
     from ai_edge_litert.compiled_model import Environment
 
     return Environment.create()
-
-
-def _in_order(names: Mapping[str, int], indices: Sequence[int]) -> list[tuple[str, int]]:
-    """Names and tensors in torch's order: by number where the names are numbered.
-
-    A signature is sorted by its text, `output_10` before `output_2`. Where a module returned a
-    dictionary, the graph's own order is torch's.
-    """
-    if names and all(re.fullmatch(r"(args|output)_\d+", name) for name in names):
-        return sorted(names.items(), key=lambda item: int(item[0].rpartition("_")[2]))
-    by_index = {index: name for name, index in names.items()}
-    return [(by_index.get(i, ""), i) for i in indices]

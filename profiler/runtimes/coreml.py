@@ -23,8 +23,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.errors import BadTarget
 from profiler.types import Target
 
 FORMATS = ("coreml",)
@@ -89,10 +89,7 @@ def _coremltools() -> Any:
 
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value does not exist."""
-    wanted = target.options["specialization"]
-    if wanted not in SPECIALIZATIONS:
-        known = ", ".join(SPECIALIZATIONS)
-        raise BadTarget(f"target {target}: specialization={wanted} is not one of {known}")
+    choices.check(target, {"specialization": SPECIALIZATIONS})
 
 
 class Session:

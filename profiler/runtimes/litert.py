@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadTarget
 from profiler.runtimes._litert_engines import Compiled, Interpreted
@@ -60,13 +61,8 @@ def start() -> None:
 
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that LiteRT takes."""
-    threads, delegate = target.options["threads"], target.options["delegate"]
-    if threads not in map(str, range(1, 1025)):
-        raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
-    if delegate not in DELEGATES:
-        known = ", ".join(DELEGATES)
-        raise BadTarget(f"target {target}: delegate={delegate} is not one of {known}")
-    if target.precision == "fp16" and delegate == "none":
+    choices.check(target, {"threads": choices.THREADS, "delegate": DELEGATES})
+    if target.precision == "fp16" and target.options["delegate"] == "none":
         raise BadTarget(f"target {target}: only delegate=xnnpack computes in fp16")
 
 

@@ -15,8 +15,9 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.errors import BadTarget, MissingPackage
+from profiler.errors import MissingPackage
 from profiler.types import Target
 
 FORMATS = ("onnx", "ort")
@@ -73,14 +74,8 @@ def start() -> None:
 
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that ONNX Runtime takes."""
-    threads = target.options["threads"]
-    if threads not in map(str, range(1, 1025)):
-        raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
-    if target.options["graph"] not in GRAPH_LEVELS:
-        levels = ", ".join(GRAPH_LEVELS)
-        raise BadTarget(f"target {target}: graph={target.options['graph']} is not one of {levels}")
-    if target.options["spinning"] not in ("0", "1"):
-        raise BadTarget(f"target {target}: spinning={target.options['spinning']} is not 0 or 1")
+    taken = {"threads": choices.THREADS, "graph": GRAPH_LEVELS, "spinning": choices.FLAG}
+    choices.check(target, taken)
 
 
 @functools.cache

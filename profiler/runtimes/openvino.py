@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.errors import BadTarget
 from profiler.types import Target
 
 FORMATS = ("openvino", "onnx")
@@ -50,9 +50,7 @@ def start() -> None:
 
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that OpenVINO takes."""
-    threads = target.options["threads"]
-    if threads not in map(str, range(1, 1025)):
-        raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
+    choices.check(target, {"threads": choices.THREADS})
 
 
 class Session:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler import plugins
+from profiler import choices, plugins
 from profiler.environment import installed
-from profiler.errors import BadModelFile, BadTarget, MissingPackage
+from profiler.errors import BadModelFile, MissingPackage
 from profiler.types import Target
 
 FORMATS = ("tensorrt",)
@@ -101,8 +101,7 @@ def start() -> None:
 
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that this runtime takes."""
-    if target.options["graph"] not in ("0", "1"):
-        raise BadTarget(f"target {target}: graph={target.options['graph']} is not 0 or 1")
+    choices.check(target, {"graph": choices.FLAG})
 
 
 class Call:

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadTarget
 from profiler.types import Target
@@ -41,16 +42,7 @@ def start() -> None:
 
 def check(target: Target) -> None:
     """Raise BadTarget when an option's value is not one that this runtime takes."""
-    check_options(target)
-
-
-def check_options(target: Target) -> None:
-    """Threads from 1 to 1024; graphs are CUDA's."""
-    threads = target.options["threads"]
-    if threads not in map(str, range(1, 1025)):
-        raise BadTarget(f"target {target}: threads={threads} is not a number from 1 to 1024")
-    if target.options["graph"] not in ("0", "1"):
-        raise BadTarget(f"target {target}: graph={target.options['graph']} is not 0 or 1")
+    choices.check(target, {"threads": choices.THREADS, "graph": choices.FLAG})
     if target.options["graph"] == "1" and target.unit != "cuda":
         raise BadTarget(f"target {target}: graph=1 is a CUDA graph; the unit is {target.unit}")
 

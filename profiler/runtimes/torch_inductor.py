@@ -25,11 +25,7 @@ missing = torch_eager.missing
 version = torch_eager.version
 start = torch_eager.start
 kind_of = torch_eager.kind_of
-
-
-def check(target: Target) -> None:
-    """Raise BadTarget when an option's value is not one that this runtime takes."""
-    torch_eager.check_options(target)
+check = torch_eager.check
 
 
 def load(path: str, target: Target) -> torch_eager.Session:
