@@ -6,6 +6,7 @@ PY := $(VENV)/bin/python
 PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime matplotlib rich
 COMPILERS := openvino coremltools litert-torch executorch \
 	tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings
+TABLES := pyarrow PyYAML
 TOOLS := pytest hypothesis ruff mypy setuptools wheel
 
 .PHONY: demo test check clean
@@ -32,7 +33,7 @@ $(VENV)/ready: constraints.txt Makefile
 # The first packages are named again, so that no compiler brings another torch.
 $(VENV)/complete: $(VENV)/ready
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		$(PACKAGES) $(COMPILERS) $(TOOLS)
+		$(PACKAGES) $(COMPILERS) $(TABLES) $(TOOLS)
 	touch $@
 
 clean:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from exporters import _torch_graph
+from exporters import _sources, _torch_graph
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, MissingPackage
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".pt2"
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -58,6 +58,13 @@ def program(model: Model, precision: str) -> Any:
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:
     """A user's ONNX file cannot become an exported program."""
     raise BadModelFile(f"{graph.path} is an ONNX file; torch needs the torch model instead")
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators of the ATen graph with the modules that called them."""
+    import torch
+
+    return _sources.of_program(torch.export.load(path))
 
 
 def structure(path: Path) -> Structure:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporters import _nnapi, _onnx_graph, _onnx_int8, _torch_graph
+from exporters import _nnapi, _onnx_graph, _onnx_int8, _onnx_split, _sources, _torch_graph
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import (
@@ -26,7 +26,7 @@ from profiler.errors import (
     MissingPackage,
     UnsupportedOperator,
 )
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".onnx"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -40,6 +40,8 @@ EXTRA = "onnx"
 INSTALL = "pip install torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2"
 # Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
 MAX_INSIDE_BYTES = 1_800_000_000
+# Tensors of so many numbers may say how an operator works.
+MOST_FACTORS = 8
 
 
 def missing() -> str | None:
@@ -246,39 +248,62 @@ def structure(path: Path) -> Structure:
     return _onnx_graph.structure(_onnx_graph.read(path))
 
 
+def sources(path: Path) -> list[Source]:
+    """The operators of a graph with the modules that the exporter noted on them."""
+    return _sources.of_onnx(_onnx_graph.read(path))
+
+
 def verdicts(path: Path) -> list[str]:
     """A sentence for NNAPI and for each form of Core ML: partitions, unsupported operators."""
     return _nnapi.verdicts(path)
 
 
+def parts(wanted: Format) -> Format:
+    """The format of the parts from which this format is composed."""
+    return wanted
+
+
 def compose(parts: Sequence[Path], out: Path) -> Structure:
-    """Chain artifacts of one input and one output each: every output feeds the next input.
+    """Chain artifacts: every output feeds the next one's input of the same place.
 
     A part that occurs several times gets weights of its own each time (the same values, rolled),
     so that no cache and no runtime can take two blocks for one.
     """
     import onnx
 
+    whole = chained(parts)
+    onnx.save_model(whole, str(out))
+    return _onnx_graph.structure(whole)
+
+
+def chained(parts: Sequence[Path]) -> Any:
+    """Artifacts as one ModelProto, as `compose` says."""
+    import onnx
+
     whole = onnx.ModelProto()
-    feed = ""
+    flowing: list[str] = []
+    last: list[Any] = []
     for number, path in enumerate(parts):
         part = onnx.load(str(path))
         if not number:
             whole.CopyFrom(part)
-            whole.graph.ClearField("node")
-            whole.graph.ClearField("initializer")
-            whole.graph.ClearField("value_info")
-            whole.graph.ClearField("output")
-            feed = part.graph.input[0].name
-        names = {part.graph.input[0].name: feed}
+            for kind in ("node", "initializer", "value_info", "output"):
+                whole.graph.ClearField(kind)
+            flowing = [i.name for i in part.graph.input]
+        names = dict(zip((i.name for i in part.graph.input), flowing, strict=True))
         _append(whole.graph, part.graph, f"b{number}/", names, number)
-        feed = names[part.graph.output[0].name]
-        if number == len(parts) - 1:
-            output = whole.graph.output.add()
-            output.CopyFrom(part.graph.output[0])
-            output.name = feed
-    onnx.save_model(whole, str(out))
-    return _onnx_graph.structure(whole)
+        last = list(part.graph.output)
+        flowing = [names[o.name] for o in last]
+    for name, described in zip(flowing, last, strict=True):
+        output = whole.graph.output.add()
+        output.CopyFrom(described)
+        output.name = name
+    return whole
+
+
+def split(path: Path, folder: Path) -> list[Path]:
+    """Every operator as a file of its own, in the graph's order; equal ones share a file."""
+    return _onnx_split.split(path, folder)
 
 
 def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: int) -> None:
@@ -300,7 +325,10 @@ def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: i
 
 
 def _roll(tensor: Any, number: int) -> None:
-    """Give a tensor of weights its values in another order; shapes and indices stay."""
+    """Give a tensor of weights its values in another order.
+
+    Shapes and indices stay, and so do small tensors, which may be factors of a resize.
+    """
     import numpy
     import onnx
 
@@ -310,6 +338,6 @@ def _roll(tensor: Any, number: int) -> None:
         onnx.TensorProto.INT8: "i1",
     }
     kind = weights.get(tensor.data_type)
-    if kind and tensor.raw_data:
+    if kind and tensor.raw_data and math.prod(tensor.dims) > MOST_FACTORS:
         values = numpy.frombuffer(tensor.raw_data, dtype=kind)
         tensor.raw_data = numpy.roll(values, number).tobytes()

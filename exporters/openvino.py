@@ -7,14 +7,15 @@ import math
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exporters import exported_program, onnx
+from exporters import _sources, exported_program, onnx
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".xml"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -63,11 +64,13 @@ def export(model: Model, out: Path, wanted: Format) -> None:
         program = exported_program.program(model, "fp32")
         shapes = [openvino.PartialShape(list(x.shape)) for x in model.inputs]
         _save(_convert(program, input=shapes), out, wanted)
+        _sources.write(out, _sources.of_program(program))
         return
     with tempfile.TemporaryDirectory() as name:
         graph = Path(name, "model.onnx")
         onnx.export(model, graph, _as_onnx(wanted))
         _save(_convert(graph), out, wanted)
+        _sources.write(out, onnx.sources(graph))
 
 
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:
@@ -78,6 +81,24 @@ def adopt(graph: Graph, out: Path, wanted: Format) -> None:
         copy = Path(name, "model.onnx")
         onnx.adopt(graph, copy, _as_onnx(wanted))
         _save(_convert(copy), out, wanted)
+        _sources.write(out, onnx.sources(copy))
+
+
+def parts(wanted: Format) -> Format:
+    """The format of the parts from which this format is composed."""
+    return _as_onnx(wanted)
+
+
+def compose(parts: Sequence[Path], out: Path) -> Structure:
+    """Chain ONNX files as exporters.onnx.compose does, and convert the whole."""
+    import openvino
+    from onnx import save_model
+
+    with tempfile.TemporaryDirectory() as name:
+        graph = Path(name, "model.onnx")
+        save_model(onnx.chained(parts), str(graph))
+        openvino.save_model(_convert(graph), str(out), compress_to_fp16=False)
+    return structure(out)
 
 
 def _convert(source: Any, **arguments: Any) -> Any:
@@ -92,6 +113,11 @@ def _save(model: Any, out: Path, wanted: Format) -> None:
     import openvino
 
     openvino.save_model(model, str(out), compress_to_fp16=wanted.precision == "fp16")
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators of the graph that was converted, from the file beside the representation."""
+    return _sources.read(path)
 
 
 def structure(path: Path) -> Structure:
@@ -140,9 +166,6 @@ def _macs(node: Any, kind: str) -> Any:
     if kind in ("ConvolutionBackpropData", "GroupConvolutionBackpropData"):
         kernel = list(node.get_input_shape(1))
         return math.prod(node.get_input_shape(0)) * math.prod(kernel[_lead(kind) :])
-    if kind == "ScaledDotProductAttention":
-        query, key, value = (list(node.get_input_shape(i)) for i in range(3))
-        return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
     if kind == "ScaledDotProductAttention":
         query, key, value = (list(node.get_input_shape(i)) for i in range(3))
         return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from exporters import _onnx_graph, onnx
+from exporters import _onnx_graph, _sources, onnx
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, MissingPackage
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".ort"
 PRECISIONS = onnx.PRECISIONS
@@ -70,6 +70,12 @@ def _convert(graph: Path, out: Path, wanted: Format) -> None:
     options.log_severity_level = 3
     options.add_session_config_entry("session.save_model_format", "ORT")
     onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    _sources.write(out, onnx.sources(graph))
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators of the graph that was optimised, from the file beside the artifact."""
+    return _sources.read(path)
 
 
 def structure(path: Path) -> Structure:

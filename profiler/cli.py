@@ -15,6 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import profiler
+from profiler import (
+    breakdown_grammar,
+    comparison_grammar,
+    exchange_grammar,
+    experiment_grammar,
+)
 from profiler.errors import OpclockError
 
 DEFAULT_TARGET = "host/onnxruntime"
@@ -31,6 +37,9 @@ examples:
   opclock table build efficientformer -o v1.json
   opclock table predict v1.json --archs l1 64-128-320-512/4-4-12-6/4
   opclock table check v1.json --archs l1 l3 --seed 7 --count 20
+  opclock breakdown efficientformer_l1 --by category --plot l1.png
+  opclock bench activation --on host/onnxruntime host/openvino
+  opclock observations --on host/onnxruntime
   opclock demo -o demo.html
 
 exit codes: 0 done, 1 a measured thing failed, 2 wrong usage, 130 interrupted.
@@ -72,6 +81,18 @@ def memory(text: str) -> int:
     return int(float(match[1]) * {"M": 1e6, "G": 1e9}[match[2]])
 
 
+def field_values(text: str) -> tuple[str, list[float]]:
+    """A field of a space and some of its values, from 'widths1=48,64'."""
+    name, _, numbers = text.partition("=")
+    try:
+        values = [float(n) for n in numbers.split(",")]
+    except ValueError:
+        values = []
+    if not name or not values:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a field's values such as widths1=48,64")
+    return name, values
+
+
 def positive(text: str) -> int:
     """A whole number above zero."""
     if not text.isdigit() or int(text) < 1:
@@ -93,6 +114,11 @@ def parser() -> argparse.ArgumentParser:
     _add_export_and_measure(commands)
     _add_inspect_and_matrix(commands)
     _add_table(commands)
+    comparison_grammar.add(commands, _command, _measuring, _shapes, _output)
+    experiment_grammar.add(commands, _command, _measuring, _output, DEFAULT_TARGET)
+    breakdown_grammar.add(
+        commands, _command, _shapes, _output, positive, budget, DEFAULT_TARGET
+    )
     demo = _command(
         commands,
         "demo",
@@ -268,17 +294,19 @@ def _add_export_and_measure(commands: Any) -> None:
     _measuring(measure, "take exactly N rounds (default: until the interval is narrow)")
     _output(measure, "the result as JSON")
     for command in (export, measure):
-        command.add_argument(
-            "--batch", type=positive, default=1, metavar="N", help="of timm models"
-        )
-        command.add_argument(
-            "--shape",
-            type=shape,
-            action="append",
-            default=[],
-            metavar="NAME=SHAPE",
-            help="fix an input's dynamic shape, as in input=1,3,224,224",
-        )
+        _shapes(command)
+
+
+def _shapes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--batch", type=positive, default=1, metavar="N", help="of timm models")
+    command.add_argument(
+        "--shape",
+        type=shape,
+        action="append",
+        default=[],
+        metavar="NAME=SHAPE",
+        help="fix an input's dynamic shape, as in input=1,3,224,224",
+    )
 
 
 def _add_table(commands: Any) -> None:
@@ -290,7 +318,9 @@ def _add_table(commands: Any) -> None:
         "measure a space's blocks and check them against networks",
         "opclock table build efficientformer --on host/onnxruntime:threads=1 -o v1.json",
     )
-    build.add_argument("space", metavar="SPACE", help="see `opclock list spaces`")
+    build.add_argument(
+        "space", metavar="SPACE", help="see `opclock list spaces`, or your own file.py"
+    )
     build.add_argument("--on", default=DEFAULT_TARGET, metavar="TARGET", help="where to measure")
     build.add_argument(
         "--every",
@@ -298,6 +328,23 @@ def _add_table(commands: Any) -> None:
         default=1,
         metavar="N",
         help="measure every N-th width, interpolate between (default: 1)",
+    )
+    build.add_argument(
+        "--estimator",
+        choices=("scale", "families"),
+        default="scale",
+        help="from the reference networks: one scale, or one for each family (default: scale)",
+    )
+    build.add_argument(
+        "--baselines", action="store_true", help="measure isolated blocks and operators beside"
+    )
+    build.add_argument(
+        "--grid",
+        type=field_values,
+        action="append",
+        default=[],
+        metavar="FIELD=VALUES",
+        help="only these values of a field, as in widths1=48,64; rows and networks alike",
     )
     _measuring(build, "networks of the closure (default: 16)")
     _output(build, "the table")
@@ -336,6 +383,7 @@ def _add_table(commands: Any) -> None:
             metavar="ARCH",
             help="architectures by name or in writing, or a file with one a line",
         )
+    exchange_grammar.add(actions, _command, _output)
     for name, command in (("build", build), ("show", show), ("predict", predict), ("check", check)):
         command.set_defaults(run=f"profiler.commands.tables:run_table_{name}")
 

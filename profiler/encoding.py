@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,52 +39,107 @@ def to_json(value: Any) -> Any:
 
 def from_json(kind: type[T], value: Any) -> T:
     """A noun from plain data. Raises ValueError on an unknown field or a wrong type."""
-    return typing.cast(T, _decode(kind, value, kind.__name__))
+    try:
+        return typing.cast(T, _decoder(kind)(value))
+    except _Mismatch as error:
+        raise ValueError(f"{kind.__name__}{''.join(reversed(error.steps))}: {error}") from None
 
 
+class _Mismatch(ValueError):
+    """Data of another type than was expected; `steps` lead to it, the last one first."""
+
+    def __init__(self, message: str, *steps: str) -> None:
+        super().__init__(message)
+        self.steps = list(steps)
+
+
+Decoder = Callable[[Any], Any]
+
+
+# A table has a hundred thousand entries: what a type asks for is found out once, not for each.
 @functools.cache
-def _fields(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
-
-
-def _decode(kind: Any, value: Any, where: str) -> Any:
+def _decoder(kind: Any) -> Decoder:
     if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
-        fields = _fields(typing.cast(type, kind))
-        unknown = sorted(set(value) - set(fields))
-        if unknown:
-            raise ValueError(f"{where}: unknown field {unknown[0]!r}")
-        parts = {k: _decode(fields[k], v, f"{where}.{k}") for k, v in value.items()}
-        try:
-            return typing.cast(Any, kind)(**parts)
-        except TypeError as error:
-            raise ValueError(f"{where}: {error}") from None
+        return _noun(typing.cast(type, kind))
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: expected a list, found {type(value).__name__}")
-        return tuple(_decode(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is not None and issubclass(_origin_type(origin), Mapping):
+        return _row(_decoder(arguments[0]))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return _mapping(_decoder(arguments[1]))
+    if type(None) in arguments:
+        (other,) = [a for a in arguments if a is not type(None)]
+        decode = _decoder(other)
+        return lambda value: None if value is None else decode(value)
+    return _scalar(kind)
+
+
+def _noun(kind: type) -> Decoder:
+    hints = typing.get_type_hints(kind)
+    decoders = {f.name: _decoder(hints[f.name]) for f in dataclasses.fields(kind)}
+
+    def decode(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise ValueError(f"{where}: expected an object, found {type(value).__name__}")
-        return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
-    if arguments and type(None) in arguments:
-        (kind,) = [a for a in arguments if a is not type(None)]
-        return None if value is None else _decode(kind, value, where)
-    return _scalar(kind, value, where)
+            raise _Mismatch(f"expected an object, found {type(value).__name__}")
+        if not value.keys() <= decoders.keys():
+            raise _Mismatch(f"unknown field {min(set(value) - set(decoders))!r}")
+        parts = {}
+        for name, part in value.items():
+            try:
+                parts[name] = decoders[name](part)
+            except _Mismatch as error:
+                error.steps.append(f".{name}")
+                raise
+        try:
+            return kind(**parts)
+        except TypeError as error:
+            raise _Mismatch(str(error)) from None
+
+    return decode
 
 
-def _origin_type(origin: Any) -> type:
-    return origin if isinstance(origin, type) else type(None)
+def _row(decode_one: Decoder) -> Decoder:
+    def decode(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _Mismatch(f"expected a list, found {type(value).__name__}")
+        found = []
+        for place, one in enumerate(value):
+            try:
+                found.append(decode_one(one))
+            except _Mismatch as error:
+                error.steps.append(f"[{place}]")
+                raise
+        return tuple(found)
+
+    return decode
 
 
-def _scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is Path and isinstance(value, str):
-        return Path(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in (str, int, float, bool) and type(value) is not kind:
-        raise ValueError(f"{where}: expected {kind.__name__}, found {type(value).__name__}")
-    return value
+def _mapping(decode_one: Decoder) -> Decoder:
+    def decode(value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise _Mismatch(f"expected an object, found {type(value).__name__}")
+        found = {}
+        for name, one in value.items():
+            try:
+                found[name] = decode_one(one)
+            except _Mismatch as error:
+                error.steps.append(f".{name}")
+                raise
+        return found
+
+    return decode
+
+
+def _scalar(kind: Any) -> Decoder:
+    if kind not in (str, int, float, bool, Path):
+        return lambda value: value
+
+    def decode(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        if kind is Path and isinstance(value, str):
+            return Path(value)
+        if kind is float and type(value) is int:
+            return float(value)
+        raise _Mismatch(f"expected {kind.__name__}, found {type(value).__name__}")
+
+    return decode

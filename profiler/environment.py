@@ -84,6 +84,27 @@ def memory_bytes() -> int | None:
         return None
 
 
+def restart_peak() -> int | None:
+    """What this process holds in memory now, in bytes; `peak_bytes` counts from here on (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    return _own_memory("VmRSS")
+
+
+def peak_bytes() -> int | None:
+    """The most that this process has held in memory since `restart_peak` (Linux)."""
+    return _own_memory("VmHWM")
+
+
+def _own_memory(name: str) -> int | None:
+    for line in (_read(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def _cpu() -> str:
     for line in (_read(Path("/proc/cpuinfo")) or "").splitlines():
         if line.startswith("model name"):

@@ -7,6 +7,7 @@ OpclockError                 the root: catch this one to catch them all
 │   ├── BadModelFile         not an ONNX file, truncated, of another format
 │   │   └── DynamicShape     a dimension without a number
 │   ├── BadArchitecture      an architecture outside its space
+│   ├── SpaceError           a search space that contradicts itself
 │   └── OutputError          the place to write to is read-only, full or absent
 ├── MissingPackage           an optional package is not installed, or does not work; exit code 1
 ├── StoreError               the store cannot be used; exit code 2
@@ -14,6 +15,9 @@ OpclockError                 the root: catch this one to catch them all
 ├── TableError               a table that must not be used; exit code 2
 │   └── MissingEntry         a key that the table does not hold (nearest keys offered)
 ├── UnsupportedOperator      an operator that a format cannot express; exit code 1
+├── NoProfiler               a runtime that does not tell the time of its operators; exit code 1
+├── BadProfile               what a profiler wrote cannot be read; exit code 1
+├── Skipped                  an alternative that does not exist at these axes; exit code 1
 └── WorkloadFailed           a workload failed where a result was required; exit code 1
 """
 
@@ -75,6 +79,10 @@ class BadArchitecture(UsageError):
     """An architecture that its space does not contain."""
 
 
+class SpaceError(UsageError):
+    """A search space that contradicts itself."""
+
+
 class OutputError(UsageError):
     """The place to write to cannot be written."""
 
@@ -105,6 +113,18 @@ class MissingEntry(TableError):
 
 class UnsupportedOperator(OpclockError):
     """An operator that a format cannot express: which one, and in which module of the network."""
+
+
+class Skipped(OpclockError):
+    """An alternative of an experiment that does not exist at the values of its axes."""
+
+
+class NoProfiler(OpclockError):
+    """A runtime that does not tell the time of its operators, and why."""
+
+
+class BadProfile(OpclockError):
+    """What a profiler wrote cannot be read."""
 
 
 class WorkloadFailed(OpclockError):

@@ -7,13 +7,13 @@ import importlib
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from profiler import plugins
 from profiler.encoding import from_json, to_json
-from profiler.errors import BadModelFile, MissingPackage, UnsupportedOperator
+from profiler.errors import BadModelFile, MissingPackage, Skipped, UnsupportedOperator
 from profiler.processes import Channel, one_line
 from profiler.types import Artifact, Format, Graph, Model
 from profiler.worker import random_feeds
@@ -35,6 +35,7 @@ SAID_BY_US = {
     "missing-package": MissingPackage,
     "unsupported-operator": UnsupportedOperator,
     "folded-away": FoldedAway,
+    "skipped": Skipped,
 }
 
 
@@ -95,7 +96,7 @@ def _export(entry: Mapping[str, Any]) -> dict[str, Any]:
         structure = exporter.compose([Path(p) for p in entry["parts"]], out)
         expected = entry["model_parameters"]
     else:
-        built = _call_builder(entry["builder"], entry["parameters"])
+        built = call_builder(entry["builder"], entry["parameters"])
         if isinstance(built, Graph):
             exporter.adopt(built, out, wanted)
             structure = exporter.structure(out)
@@ -135,7 +136,8 @@ def _content_digest(folder: Path, files: list[Path]) -> str:
     return state.hexdigest()[:24]
 
 
-def _call_builder(builder: str, parameters: Mapping[str, Any]) -> Model | Graph:
+def call_builder(builder: str, parameters: Mapping[str, Any]) -> Model | Graph:
+    """What a builder, `package.module:function`, makes of its parameters. Raises BadModelFile."""
     module, _, function = builder.partition(":")
     found = getattr(importlib.import_module(module), function, None)
     if not callable(found):
@@ -145,6 +147,33 @@ def _call_builder(builder: str, parameters: Mapping[str, Any]) -> Model | Graph:
         parameters = dict(parameters)
         shapes = parameters.pop("shapes", {})
     return _as_model(found(**parameters), shapes)
+
+
+def sequence(blocks: Sequence[Mapping[str, Any]]) -> Model:
+    """Blocks, {builder, parameters} each, one after the other as a single model.
+
+    Every tensor that a block gives is one that the next takes; the first block's inputs are the
+    model's.
+    """
+    import torch
+
+    built = [call_builder(b["builder"], b["parameters"]) for b in blocks]
+    models = [b for b in built if isinstance(b, Model)]
+    if len(models) < len(built):
+        raise BadModelFile("a file cannot be a block of a sequence")
+
+    class Chained(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = torch.nn.ModuleList(m.module for m in models)
+
+        def forward(self, *flowing: Any) -> Any:
+            for block in self.blocks:
+                gives = block(*flowing)
+                flowing = gives if isinstance(gives, tuple) else (gives,)
+            return flowing if len(flowing) > 1 else flowing[0]
+
+    return Model(Chained().eval(), models[0].inputs)
 
 
 def _as_model(built: Any, shapes: Mapping[str, Any]) -> Model | Graph:

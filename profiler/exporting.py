@@ -24,7 +24,7 @@ from profiler.encoding import digest, from_json, to_json
 from profiler.processes import Death, Limits
 from profiler.store import Store
 from profiler.turns import turn
-from profiler.types import Artifact, Failure, Format, Workload
+from profiler.types import Artifact, Failure, Format, Target, Workload
 
 # A file's external weights may have changed beside it.
 FILES = "benchmarks.models.files:"
@@ -47,8 +47,8 @@ class Request:
     def recipe(self) -> str:
         """The name under which the store finds the artifact again."""
         exporter = plugins.load("exporters", self.format.name)
-        builder = self.workload.builder.partition(":")[0]
-        sources = _own_sources((builder, f"exporters.{self.format.name}", "profiler.export_job"))
+        modules = (*sorted({b.partition(":")[0] for b in self.builders}), f"exporters.{self.format.name}", "profiler.export_job")
+        sources = _own_sources(modules)
         versions = {p: environment.package_version(p) for p in ("timm", "torchvision")}
         source = [self.workload.builder, self.workload.parameters]
         return digest("export", str(self.format), source, exporter.versions(), sources, versions)
@@ -58,7 +58,14 @@ class Request:
         """Whether the store keeps the artifact under its recipe, which alone decides it."""
         if self.parts or self.workload.builder.startswith(FILES):
             return False
-        return self.workload.builder.startswith(OWN_PACKAGES)
+        return all(b.startswith(OWN_PACKAGES) for b in self.builders)
+
+    @property
+    def builders(self) -> tuple[str, ...]:
+        """All functions that make the model: a sequence is made of its blocks' too."""
+        blocks = self.workload.parameters.get("blocks", ())
+        inner = [b["builder"] for b in blocks if isinstance(b, Mapping)]
+        return (self.workload.builder, *inner)
 
 
 @functools.cache
@@ -143,6 +150,14 @@ def build(
     with turn(exclusive=False, on_wait=on_wait):
         _deal(store, todo, finish, limits, hands)
     return results
+
+
+def as_asked(workload: Workload, built: Result, target: Target) -> Result:
+    """The artifact, or a Failure when it computes in another precision than was asked for."""
+    if isinstance(built, Failure) or built.structure.precision == built.format.precision:
+        return built
+    message = f"asked for {built.format.precision}, the model holds {built.structure.precision}"
+    return Failure(workload, str(target), "run", "wrong-precision", message)
 
 
 def _deal(

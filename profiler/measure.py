@@ -134,11 +134,21 @@ def collect(run: Collection) -> None:
             return
         if run.together:
             todo = [i for i in started if i.key not in run.failures]
-        jobs = _jobs(todo, random.Random(f"{run.seed}-{number}"), _in_every_job(run))
-        for place, job in enumerate(jobs):
-            _take(run, job, random.Random(f"{run.seed}-{number}-{place}").randrange(2**31))
+        for job, seed in _dealt(run, todo, number):
+            _take(run, job, seed)
             if number >= WHOLE_ROUNDS and _late(deadline):
                 return
+
+
+def take_lap(run: Collection, items: Sequence[Item], number: int, lap: str) -> None:
+    """One round of these items, whatever rounds they have already; `lap` is kept with it.
+
+    A process holds one runtime. What is compared across targets is therefore timed in laps: a
+    round on each of them before the next round on any.
+    """
+    _remember(run, items)
+    for job, seed in _dealt(run, items, number):
+        _take(run, job, seed, lap)
 
 
 def verify(
@@ -201,6 +211,13 @@ def _in_every_job(run: Collection) -> list[Item]:
     return [i for i in extra if i.key not in run.failures]
 
 
+def _dealt(run: Collection, items: Sequence[Item], number: int) -> list[tuple[list[Item], int]]:
+    """The jobs of a round, each with its seed."""
+    name = f"{run.seed}-{number}"
+    jobs = _jobs(items, random.Random(name), _in_every_job(run))
+    return [(j, random.Random(f"{name}-{n}").randrange(2**31)) for n, j in enumerate(jobs)]
+
+
 def _jobs(
     items: Sequence[Item], generator: random.Random, shared: Sequence[Item]
 ) -> list[list[Item]]:
@@ -216,11 +233,10 @@ def _jobs(
 
 
 def _with(job: list[Item], shared: Sequence[Item]) -> list[Item]:
-    found = {i.key: i for i in [*job, *shared]}
-    return list(found.values())
+    return list({i.key: i for i in [*job, *shared]}.values())
 
 
-def _take(run: Collection, job: list[Item], seed: int) -> None:
+def _take(run: Collection, job: list[Item], seed: int, lap: str = "") -> None:
     """One job in a fresh process, its results kept in one transaction."""
     by_key = {i.key: i for i in job}
     lines: list[Mapping[str, Any]] = []
@@ -254,12 +270,12 @@ def _take(run: Collection, job: list[Item], seed: int) -> None:
         # Whoever had the turn before may have done this very work.
         extra = {i.key for i in _in_every_job(run)}
         rest = [i for i in job if i.key not in extra] or job
-        if all(finished(run.store.rounds(i.key), run.protocol) for i in rest):
+        if not lap and all(finished(run.store.rounds(i.key), run.protocol) for i in rest):
             return
         processes.run_surviving(
             "profiler.worker:time_job", by_key, make_job, on_line, on_death, limits
         )
-    _keep(run, lines, started_at, process)
+    _keep(run, lines, started_at, process, lap)
     run.on_progress(Progress(_done(run), _total(run, _done(run))))
 
 
@@ -280,7 +296,9 @@ def _fail(run: Collection, failed: Item, kind: str, message: str, log: str) -> N
     run.store.add_failure(failure, failed.key)
 
 
-def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str) -> None:
+def _keep(
+    run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str, lap: str
+) -> None:
     canary_ns = None
     canary_flags: list[str] = []
     if run.canary is not None:
@@ -307,6 +325,8 @@ def _keep(run: Collection, lines: list[Mapping[str, Any]], started_at: str, proc
             canary_ns=canary_ns,
             error=line["error"],
             flags=tuple(flags),
+            peak_bytes=line["peak_bytes"],
+            lap=lap,
         )
         rounds.append((line["done"], taken))
     calibrations = [(line["done"], Calibration(**line["calibration"])) for line in lines]
@@ -338,6 +358,19 @@ def measurement(
     rounds = tuple(store.rounds(wanted.key))
     if not rounds:
         return None
+    return Measurement(
+        wanted.workload,
+        target,
+        protocol,
+        wanted.artifact,
+        store.environment(wanted.key),
+        rounds,
+        shortcomings(rounds, protocol),
+    )
+
+
+def shortcomings(rounds: Sequence[Round], protocol: Protocol) -> tuple[str, ...]:
+    """What a measurement of these rounds lacks, in words."""
     valid = [median(r.samples_ns) for r in rounds if r.valid]
     flags = []
     if len(rounds) - len(valid) > len(rounds) / 2:
@@ -346,15 +379,7 @@ def measurement(
         flags.append("not converged")
     if not any(r.canary_ns for r in rounds):
         flags.append("no canary")
-    return Measurement(
-        wanted.workload,
-        target,
-        protocol,
-        wanted.artifact,
-        store.environment(wanted.key),
-        rounds,
-        tuple(flags),
-    )
+    return tuple(flags)
 
 
 def round_medians(taken: Measurement) -> dict[str, float]:

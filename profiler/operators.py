@@ -47,7 +47,7 @@ NAMES: dict[str, str] = {
         groupnorm instancenormalization instancenorm mvn nativelayernorm nativebatchnorm
         nativegroupnorm skiplayernormalization simplifiedlayernormalization
         l2normalization l2norm lrn nativebatchnormlegit nativebatchnormlegitnotraining
-        normalization normalizel2 rmsnorm
+        normalization normalizel2 rmsnorm rms
     """,
     "activation": """
         relu relu6 gelu fastgelu biasgelu quickgelu silu swish hardswish hswish
@@ -79,6 +79,7 @@ NAMES: dict[str, str] = {
         xnnmaximum xnnsquareroot xnnreciprocalsquareroot xnnnegate xnnabs xnnfloor
         xnnceiling xnnexp xnnlog squareddifference greaterequal lessequal logicaland
         logicalnot ge gt le lt eq ne dropout inverse fusedelementwise eltwise elementwise
+        subgraph math
     """,
     "reshape and layout": """
         reshape reshapeas view unsafeview transpose permute flatten squeeze unsqueeze expanddims

@@ -11,6 +11,7 @@ from profiler.errors import UnknownName
 KINDS = {
     "exporters": "format",
     "profiler.runtimes": "runtime",
+    "profiler.tables.formats": "table format",
     "benchmarks.operators": "operator benchmark",
     "benchmarks.blocks": "block family",
     "benchmarks.models": "model family",

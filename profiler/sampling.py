@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,23 +77,19 @@ def warm_up(call: Call, count: int) -> None:
 
 
 def visit(
-    call: Call,
-    batch: int,
-    protocol: Protocol,
-    elapsed: Elapsed = elapsed_ns,
-    evict: Call | None = None,
+    call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed_ns, cold: bool = False
 ) -> list[int]:
     """One visit: an untimed run to bring the workload's own code back, then timed samples.
 
-    Returns nanoseconds per inference; each sample spans `batch` inferences. `evict` is called
-    before each sample of a workload that is to be timed with cold caches.
+    Returns nanoseconds per inference; each sample spans `batch` inferences. A `cold` visit is a
+    single timed run and nothing else.
     """
+    if cold:
+        return [max(1, elapsed(call, 1))]
     call()
     samples: list[int] = []
     spent = 0
     while len(samples) < protocol.visit_samples:
-        if evict is not None:
-            evict()
         took = elapsed(call, batch)
         samples.append(max(1, round(took / batch)))
         spent += took
@@ -102,11 +98,12 @@ def visit(
     return samples
 
 
-def schedule(items: list[T], passes: int, generator: random.Random) -> list[T]:
-    """The order of visits: every item once a pass, each pass shuffled anew."""
+def schedule(visits: Mapping[T, int], generator: random.Random) -> list[T]:
+    """The order of visits: every item as often as it says, spread evenly over shuffled passes."""
+    passes = max(visits.values(), default=0)
     order: list[T] = []
-    for _ in range(passes):
-        shuffled = list(items)
-        generator.shuffle(shuffled)
-        order += shuffled
+    for number in range(passes):
+        due = [i for i, n in visits.items() if (number + 1) * n // passes > number * n // passes]
+        generator.shuffle(due)
+        order += due
     return order

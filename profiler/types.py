@@ -154,9 +154,9 @@ class Protocol:
     """How a workload is timed: the only knobs that measuring has.
 
     A round is one fresh process. In a round each workload is visited `passes` times in shuffled
-    order; a visit takes `visit_samples` samples, fewer if they would exceed `visit_limit_ns`.
-    Before each sample of a workload that is to be timed cold, `evict_bytes` of other memory are
-    read, so that its weights are no longer in the caches.
+    order; a visit takes `visit_samples` samples, fewer if they would exceed `visit_limit_ns`. A
+    workload that is to be timed cold is visited `cold_passes` times for a single run each, so that
+    the others have pushed its weights out of the caches since it ran last.
     """
 
     warmup_runs: int = 8
@@ -172,7 +172,7 @@ class Protocol:
     limit_s: float = 120.0
     max_foreign_cores: float = 0.5
     max_steal: float = 0.05
-    evict_bytes: int = 0
+    cold_passes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,12 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One workload in one fresh process. Samples are ns per inference, each over `batch` runs."""
+    """One workload in one fresh process. Samples are ns per inference, each over `batch` runs.
+
+    `peak_bytes` is how much the process's resident memory grew, at most, while the workload was
+    loaded and ran first; in a process of several it is too small, since memory is used again.
+    Rounds that several targets took one after another share their `lap`.
+    """
 
     process: str
     started_at: str
@@ -250,6 +255,8 @@ class Round:
     canary_ns: int | None = None
     error: float | None = None
     flags: tuple[str, ...] = ()
+    peak_bytes: int | None = None
+    lap: str = ""
 
     @property
     def valid(self) -> bool:
@@ -283,25 +290,109 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """An operator of the network as torch exported it: what compiled operators are traced back to.
+
+    `inputs` and `outputs` are names of tensors. `modules` are the paths of the modules that it
+    comes from, the owner of its weights first, and `classes` the classes along the first path,
+    from the network's on; both are empty where the file does not tell.
+    """
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """An operator that a compiled network executes, as its runtime's profiler tells it.
+
+    `time_ns` is of one inference. `sources` names the source operators that it stands for; what
+    the compiler inserted has none, and `beside` names those next to it. `attribution` says how
+    the time is known: `runtime-event`, `timed-call`, `plan-estimate`.
+    """
+
+    name: str
+    operator: str
+    time_ns: float
+    sources: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    attribution: str = "runtime-event"
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorTimes:
+    """What a runtime's profiler tells of one process.
+
+    `latency_ns` is that of an inference under the profiler, `between_ns` how much of it lies
+    between and around the operators: the runtime's own work, and the profiler's.
+    """
+
+    executed: tuple[Executed, ...]
+    latency_ns: int
+    between_ns: float
+
+
+@dataclass(frozen=True, slots=True)
 class BreakdownRow:
-    """A part of a network and the time that it takes; `attribution` says how that is known."""
+    """A part of a network and the time that it takes; `attribution` says how that is known.
+
+    `kind` is a block's kind or an operator's type. `module` is where the part comes from, the
+    first of `modules`, and `joined` how that is known: `source`, `neighbour` for what the compiler
+    inserted, or "" where nothing is. `members` are the source operators of a fused one.
+    `samples_ns` are the times in each profiled process.
+    """
 
     name: str
     kind: str
     count: int
     time_ns: int
     attribution: str
+    category: str = ""
+    module: str = ""
+    modules: tuple[str, ...] = ()
+    joined: str = ""
+    members: tuple[str, ...] = ()
+    samples_ns: tuple[int, ...] = ()
+    block: str = ""
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How the times of a profiler were brought to the latency without it.
+
+    `summed_ns` is the sum of the operators as profiled, `factor` what the rows were multiplied by,
+    `profiler_factor` the latency with the profiler over the one without, in the same processes.
+    """
+
+    summed_ns: int
+    factor: float
+    profiler_factor: float
+    processes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Rows that, with the unattributed rest, close to the measured latency."""
+    """Rows that, with the overhead and the unattributed rest, are the measured latency.
+
+    `overhead_ns` is time beside the operators, `unattributed_ns` what nothing explains; it is
+    negative where the rows hold more than was measured. `scaling` is of profiled networks only.
+    """
 
     workload: Workload
     target: Target
     rows: tuple[BreakdownRow, ...]
     unattributed_ns: int
     total_ns: int
+    overhead_ns: int = 0
+    scaling: Scaling | None = None
+    device: Device | None = None
+    runtime_version: str = ""
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class Item:
     error: float | None
     actual: Mapping[str, str]
     cold: bool
+    peak_bytes: int | None = None
     calibration: Calibration = UNCALIBRATED
     samples_ns: list[int] = field(default_factory=list)
 
@@ -80,9 +81,9 @@ def _time(
 ) -> None:
     gc.collect()
     gc.disable()
-    evict = evictor(protocol.evict_bytes)
     before = environment.read_counters()
-    order = sampling.schedule(sorted(items), protocol.passes, generator)
+    visits = {k: protocol.cold_passes if items[k].cold else protocol.passes for k in sorted(items)}
+    order = sampling.schedule(visits, generator)
     for number, key in enumerate(order):
         if key not in items:
             continue
@@ -92,7 +93,7 @@ def _time(
         try:
             batch = batch_of(item)
             item.samples_ns += sampling.visit(
-                item.call, batch, protocol, item.elapsed_ns, evict if item.cold else None
+                item.call, batch, protocol, item.elapsed_ns, item.cold
             )
         except Exception as error:  # as above
             del items[key]
@@ -109,17 +110,19 @@ def _time(
                 "first_ns": item.first_ns,
                 "error": item.error,
                 "actual": dict(item.actual),
+                "peak_bytes": item.peak_bytes,
                 "telemetry": to_json(telemetry),
             }
         )
 
 
 def batch_of(item: Item) -> int:
-    """Inferences per clock reading: one where the caches are emptied before each."""
+    """Inferences per clock reading: one where the caches are to be cold."""
     return 1 if item.cold else item.calibration.batch
 
 
 def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: Protocol) -> Item:
+    held = environment.restart_peak()
     before = time.perf_counter_ns()
     session = runtime.load(entry["path"], target)
     loaded = time.perf_counter_ns()
@@ -127,10 +130,11 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     started = time.perf_counter_ns()
     outputs = call()
     first = time.perf_counter_ns()
+    peak = environment.peak_bytes()
     error = None
     if entry.get("reference"):
         error = _compare(session.outputs(outputs), entry["reference"], target.precision)
-    cold = bool(entry.get("cold")) and protocol.evict_bytes > 0
+    cold = bool(entry.get("cold")) and protocol.cold_passes > 0
     elapsed_ns = getattr(session, "elapsed_ns", sampling.elapsed_ns)
     item = Item(
         entry["key"],
@@ -141,6 +145,7 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
         error,
         session.actual,
         cold,
+        None if held is None or peak is None else max(0, peak - held),
     )
     if entry.get("calibration"):
         item.calibration = Calibration(**entry["calibration"])
@@ -148,13 +153,6 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     elif protocol.passes:
         item.calibration = sampling.calibrate(call, protocol, elapsed_ns)
     return item
-
-
-def evictor(size_bytes: int) -> Callable[[], Any]:
-    """A call that reads so much memory that the caches hold nothing else afterwards."""
-    import numpy
-
-    return numpy.ones(max(1, size_bytes // 4), dtype="float32").sum
 
 
 def random_feeds(inputs: list[tuple[str, tuple[int, ...], str]]) -> dict[str, Any]:

@@ -29,6 +29,11 @@ def size(count: float) -> str:
     return f"{count:.0f}"
 
 
+def printable(text: str) -> str:
+    """Without line breaks and what else moves a terminal's cursor or breaks a file."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table with aligned columns; numbers to the right, words to the left."""
     if not rows:

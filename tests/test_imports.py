@@ -17,6 +17,9 @@ ROWS = (
         "profiler.sampling",
         "profiler.operators",
         "profiler.choices",
+        "profiler.lineage",
+        "profiler.categories",
+        "profiler.spaces",
     ),
     (
         "exporters",
@@ -36,21 +39,37 @@ ROWS = (
         "profiler.workloads",
         "profiler.measure",
         "profiler.breakdown",
+        "profiler.profiling",
+        "profiler.dissection",
         "profiler.inspection",
         "profiler.agreement",
         "profiler.matrix",
+        "profiler.laps",
+        "profiler.comparison",
+        "profiler.baseline",
         "profiler.tables",
+        "profiler.roofline",
+        "profiler.experiments",
+        "profiler.bench",
+        "profiler.observations",
         "profiler.doctor",
         "profiler.progress",
     ),
     ("reports",),
-    ("profiler.commands", "profiler.cli"),
+    (
+        "profiler.commands",
+        "profiler.cli",
+        "profiler.breakdown_grammar",
+        "profiler.comparison_grammar",
+        "profiler.exchange_grammar",
+        "profiler.experiment_grammar",
+    ),
 )
 PLUGINS = ("exporters", "benchmarks", "profiler.runtimes")
 FRAMEWORKS = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxscript", "numpy"}
 FRAMEWORKS |= {"coremltools", "openvino", "executorch", "torchao", "litert_torch", "ai_edge_litert"}
 FRAMEWORKS |= {"ai_edge_quantizer", "tensorrt", "tensorrt_rtx_bindings", "flatbuffers"}
-FRAMEWORKS |= {"matplotlib", "rich", "pandas", "google"}
+FRAMEWORKS |= {"matplotlib", "rich", "pandas", "google", "pyarrow", "yaml"}
 FILES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 
 

@@ -37,10 +37,6 @@ class Machine:
         self.log.append("call")
         self.now += next(self.durations)
 
-    def evict(self) -> None:
-        self.log.append("evict")
-        self.now += 1000 * MS
-
     @property
     def runs(self) -> int:
         return self.log.count("call")
@@ -180,45 +176,42 @@ def test_a_sample_is_never_nothing() -> None:
     assert samples == [1, 1, 1]
 
 
-@given(st.integers(1, 10), st.integers(1, 4))
-def test_caches_are_emptied_once_before_every_sample_and_outside_its_time(
-    count: int, batch: int
-) -> None:
-    protocol = Protocol(visit_samples=count)
+def test_a_cold_visit_is_a_single_timed_run() -> None:
     machine = Machine(itertools.repeat(1000))
-    samples = visit(machine.call, batch, protocol, machine.elapsed, machine.evict)
-    assert machine.log == ["call", *["evict", "clock", *["call"] * batch, "clock"] * count]
-    assert samples == [1000] * count
-
-
-def test_the_time_of_emptying_caches_does_not_count_towards_the_visit() -> None:
-    protocol = Protocol(visit_samples=20, visit_limit_ns=500 * MS)
-    machine = Machine(itertools.repeat(MS))
-    assert len(visit(machine.call, 1, protocol, machine.elapsed, machine.evict)) == 20
+    samples = visit(machine.call, 4, Protocol(visit_samples=9), machine.elapsed, cold=True)
+    assert machine.log == ["clock", "call", "clock"]
+    assert samples == [1000]
 
 
 # Schedules ---------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.integers(), max_size=12), st.integers(0, 5), st.integers(0, 1000))
-def test_every_item_is_visited_once_a_pass(items: list[int], passes: int, seed: int) -> None:
-    before = list(items)
-    order = schedule(items, passes, random.Random(seed))
-    size = len(items)
-    turns = [order[i * size : (i + 1) * size] for i in range(passes)]
-    assert len(order) == passes * size
-    assert all(Counter(turn) == Counter(items) for turn in turns)
-    assert items == before
+@given(st.dictionaries(st.integers(), st.integers(0, 9), max_size=12), st.integers(0, 1000))
+def test_every_item_is_visited_as_often_as_it_says(visits: dict[int, int], seed: int) -> None:
+    before = dict(visits)
+    order = schedule(visits, random.Random(seed))
+    assert Counter(order) == Counter(visits)
+    assert visits == before
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 100))
+def test_visits_are_spread_over_all_passes(count: int, few: int, seed: int) -> None:
+    """Between two visits of the rare one the frequent ones come about equally often."""
+    often = 6 * few
+    order = schedule({**{n: often for n in range(count)}, "rare": few}, random.Random(seed))
+    places = [i for i, item in enumerate(order) if item == "rare"]
+    gaps = [b - a for a, b in itertools.pairwise(places)]
+    assert all(4 * count <= gap <= 8 * count + 1 for gap in gaps)
 
 
 def test_a_seed_decides_the_order() -> None:
-    items = list(range(20))
-    orders = [schedule(items, 3, random.Random(seed)) for seed in (1, 1, 2)]
+    visits = dict.fromkeys(range(20), 3)
+    orders = [schedule(visits, random.Random(seed)) for seed in (1, 1, 2)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
 
 
 def test_every_pass_is_shuffled_anew() -> None:
-    order = schedule(list(range(20)), 2, random.Random(1))
+    order = schedule(dict.fromkeys(range(20), 2), random.Random(1))
     assert order[:20] != order[20:]
     assert order[:20] != list(range(20))

@@ -24,16 +24,6 @@ def _model(module: Any, *shape: int) -> Model:
     return Model(module.eval(), (torch.randn(1, *shape),))
 
 
-def anchor(channels: int, resolution: int) -> Model:
-    """A cheap 1x1 convolution that gives a chain the layout which a network would give it.
-
-    Input (1, 4, r, r), output (1, channels, r, r). Not a part of any network.
-    """
-    import torch
-
-    return _model(torch.nn.Conv2d(4, channels, 1), 4, resolution, resolution)
-
-
 def stem(channels: int) -> Model:
     """Two 3x3 convolutions of stride 2. Input (1, 3, 224, 224), output (1, channels, 56, 56)."""
     return _model(_library().Stem4(3, channels), 3, 224, 224)
@@ -107,13 +97,3 @@ def head(channels: int) -> Model:
             return (self.head(x) + self.head_dist(x)) / 2
 
     return _model(Head(), 49, channels)
-
-
-def nothing() -> Model:
-    """A network that does nothing: what remains is the cost of a call.
-
-    Input and output (1, 4, 7, 7).
-    """
-    import torch
-
-    return _model(torch.nn.Identity(), 4, 7, 7)

@@ -68,19 +68,19 @@ def network(variant: Variant) -> nn.Module:
     before = variant.lite.channels
     blocks = []
     for block in itertools.chain(*variant.stages):
-        blocks.append(_block(before, block, variant))
+        blocks.append(_block(before, block, variant.width, variant.groups))
         before = block.channels
 
     class MobileFormer(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.tokens = nn.Parameter(torch.randn(1, variant.tokens, variant.width))
-            self.stem = nn.Sequential(convolution(3, variant.stem, 3, stride=2), nn.ReLU6())
-            self.lite = _lite(variant)
+            self.stem = stem(variant.stem)
+            self.lite = lite(variant.stem, variant.lite, variant.groups)
             self.blocks = nn.ModuleList(blocks)
-            self.read = _read(before, variant.width)
-            self.pool = _pool(before, variant)
-            self.classifier = _classifier(HEAD_EXPANSION * before + variant.width, variant)
+            self.read = read(before, variant.width)
+            self.pool = pool(before, variant.groups)
+            self.classifier = classifier(before, variant.width, variant.features)
 
         def forward(self, x: Any) -> Any:
             tokens = self.tokens.repeat(x.shape[0], 1, 1)
@@ -93,56 +93,61 @@ def network(variant: Variant) -> nn.Module:
     return MobileFormer()
 
 
-def _lite(variant: Variant) -> nn.Module:
+def stem(channels: int) -> nn.Module:
+    """From an image to a map of half its side."""
     from torch import nn
 
-    stem, (expansion, channels, stride) = variant.stem, variant.lite
+    return nn.Sequential(convolution(3, channels, 3, stride=2), nn.ReLU6())
+
+
+def lite(before: int, block: Lite, groups: int) -> nn.Module:
+    """The block without tokens, from map to map."""
+    from torch import nn
+
+    expansion, channels, stride = block
 
     class LiteBlock(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            hidden = expansion * stem
+            hidden = expansion * before
             self.branch = nn.Sequential(
-                convolution(stem, hidden, 3, stride, groups=stem),
+                convolution(before, hidden, 3, stride, groups=before),
                 nn.ReLU6(),
-                _shuffle(stem, variant),
-                convolution(hidden, channels, 1, groups=variant.groups),
+                _shuffle(before, groups),
+                convolution(hidden, channels, 1, groups=groups),
             )
 
         def forward(self, x: Any) -> Any:
             y = self.branch(x)
-            return y + x if stride == 1 and channels == stem else y
+            return y + x if stride == 1 and channels == before else y
 
     return LiteBlock()
 
 
-def _shuffle(groups: int, variant: Variant) -> nn.Module:
-    """Channels of each group spread over all groups; nothing where no convolution is grouped."""
+def _shuffle(parts: int, groups: int) -> nn.Module:
+    """Channels of each part spread over all parts; nothing where no convolution is grouped."""
     from torch import nn
 
     class Shuffle(nn.Module):
         def forward(self, x: Any) -> Any:
             batch, channels, height, width = x.shape
-            split = x.reshape(batch, groups, channels // groups, height, width)
+            split = x.reshape(batch, parts, channels // parts, height, width)
             return split.transpose(1, 2).reshape(x.shape)
 
-    return Shuffle() if variant.groups > 1 else nn.Identity()
+    return Shuffle() if groups > 1 else nn.Identity()
 
 
-def _block(before: int, block: Down | Plain, variant: Variant) -> nn.Module:
+def _block(before: int, block: Down | Plain, width: int, groups: int) -> nn.Module:
     """From a map and tokens to both: (map, tokens) -> (map, tokens)."""
     from torch import nn
 
     class MobileFormerBlock(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.read = _read(before, variant.width)
-            self.former = _former(variant.width)
-            if isinstance(block, Down):
-                self.mobile = _down(before, block, variant)
-            else:
-                self.mobile = _plain(before, block, variant)
-            self.write = _write(block.channels, variant.width)
+            self.read = read(before, width)
+            self.former = former(width)
+            self.mobile = mobile(before, block, width, groups)
+            self.write = write(block.channels, width)
 
         def forward(self, x: Any, tokens: Any) -> tuple[Any, Any]:
             tokens = self.former(self.read(x, tokens))
@@ -151,7 +156,7 @@ def _block(before: int, block: Down | Plain, variant: Variant) -> nn.Module:
     return MobileFormerBlock()
 
 
-def _read(channels: int, width: int) -> nn.Module:
+def read(channels: int, width: int) -> nn.Module:
     """Mobile -> Former: tokens that attend to the map, gated by themselves."""
     from torch import nn
 
@@ -173,7 +178,7 @@ def _read(channels: int, width: int) -> nn.Module:
     return Read()
 
 
-def _former(width: int) -> nn.Module:
+def former(width: int) -> nn.Module:
     """Attention among the tokens, which are their own keys and values, and an MLP."""
     from torch import nn
 
@@ -196,7 +201,7 @@ def _former(width: int) -> nn.Module:
     return Former()
 
 
-def _write(channels: int, width: int) -> nn.Module:
+def write(channels: int, width: int) -> nn.Module:
     """Former -> Mobile: a map whose pixels attend to the tokens."""
     from torch import nn
 
@@ -216,23 +221,30 @@ def _write(channels: int, width: int) -> nn.Module:
     return Write()
 
 
-def _plain(before: int, block: Plain, variant: Variant) -> nn.Module:
+def mobile(before: int, block: Down | Plain, width: int, groups: int) -> nn.Module:
+    """From a map and the first token to a map."""
+    if isinstance(block, Down):
+        return _down(before, block, width, groups)
+    return _plain(before, block, width, groups)
+
+
+def _plain(before: int, block: Plain, width: int, groups: int) -> nn.Module:
     """Mobile at stride 1: pointwise, depthwise, pointwise."""
     from torch import nn
 
-    channels, hidden, groups = block.channels, block.expansion * before, variant.groups
+    channels, hidden = block.channels, block.expansion * before
 
     class PlainMobile(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.expand = nn.Sequential(
-                convolution(before, hidden, 1, groups=groups), _shuffle(groups, variant)
+                convolution(before, hidden, 1, groups=groups), _shuffle(groups, groups)
             )
-            self.activation1 = _dynamic_relu(hidden, variant.width)
+            self.activation1 = _dynamic_relu(hidden, width)
             self.depthwise = convolution(hidden, hidden, 3, groups=hidden)
-            self.activation2 = _dynamic_relu(hidden, variant.width)
+            self.activation2 = _dynamic_relu(hidden, width)
             self.project = nn.Sequential(
-                convolution(hidden, channels, 1, groups=groups), _shuffle(groups, variant)
+                convolution(hidden, channels, 1, groups=groups), _shuffle(groups, groups)
             )
 
         def forward(self, x: Any, token: Any) -> Any:
@@ -243,25 +255,25 @@ def _plain(before: int, block: Plain, variant: Variant) -> nn.Module:
     return PlainMobile()
 
 
-def _down(before: int, block: Down, variant: Variant) -> nn.Module:
+def _down(before: int, block: Down, width: int, groups: int) -> nn.Module:
     """Mobile at stride 2: two pairs of an expanding depthwise and a pointwise convolution."""
     from torch import nn
 
-    channels, groups = block.channels, variant.groups
+    channels = block.channels
     hidden1, hidden2 = DOWN_EXPANSIONS[0] * before, DOWN_EXPANSIONS[1] * channels
 
     class DownMobile(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.depthwise1 = nn.Sequential(
-                convolution(before, hidden1, 3, stride=2, groups=before), _shuffle(before, variant)
+                convolution(before, hidden1, 3, stride=2, groups=before), _shuffle(before, groups)
             )
-            self.activation1 = _dynamic_relu(hidden1, variant.width)
+            self.activation1 = _dynamic_relu(hidden1, width)
             self.project1 = convolution(hidden1, channels, 1, groups=groups)
             self.depthwise2 = nn.Sequential(
-                convolution(channels, hidden2, 3, groups=channels), _shuffle(channels, variant)
+                convolution(channels, hidden2, 3, groups=channels), _shuffle(channels, groups)
             )
-            self.activation2 = _dynamic_relu(hidden2, variant.width)
+            self.activation2 = _dynamic_relu(hidden2, width)
             self.project2 = convolution(hidden2, channels, 1, groups=groups)
 
         def forward(self, x: Any, token: Any) -> Any:
@@ -291,13 +303,13 @@ def _dynamic_relu(channels: int, width: int) -> nn.Module:
     return DynamicReLU()
 
 
-def _pool(channels: int, variant: Variant) -> nn.Module:
+def pool(channels: int, groups: int) -> nn.Module:
     """The last map, widened and averaged: (batch, 6 * channels)."""
     from torch import nn
 
     return nn.Sequential(
-        _shuffle(variant.groups, variant),
-        convolution(channels, HEAD_EXPANSION * channels, 1, groups=variant.groups),
+        _shuffle(groups, groups),
+        convolution(channels, HEAD_EXPANSION * channels, 1, groups=groups),
         nn.ReLU6(),
         nn.AdaptiveAvgPool2d(1),
         _hard_swish(),
@@ -305,14 +317,15 @@ def _pool(channels: int, variant: Variant) -> nn.Module:
     )
 
 
-def _classifier(inputs: int, variant: Variant) -> nn.Module:
+def classifier(channels: int, width: int, features: int) -> nn.Module:
+    """From the pooled map and the first token, one behind the other, to the classes."""
     from torch import nn
 
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["features"] = nn.Linear(inputs, variant.features)
-    layers["norm"] = nn.BatchNorm1d(variant.features)
+    layers["features"] = nn.Linear(HEAD_EXPANSION * channels + width, features)
+    layers["norm"] = nn.BatchNorm1d(features)
     layers["activation"] = _hard_swish()
-    layers["classes"] = nn.Linear(variant.features, CLASSES)
+    layers["classes"] = nn.Linear(features, CLASSES)
     return nn.Sequential(layers)
 
 

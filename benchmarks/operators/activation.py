@@ -1,23 +1,26 @@
-"""Activations after a 1x1 convolution, as in an MLP block (EfficientFormer, section 3)."""
+"""Activations between the 1x1 convolutions of an MLP (EfficientFormer, section 3).
+
+96 channels at 28x28, four times as many between the convolutions: the second stage of
+EfficientFormer-L1.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.operators import axes
+from benchmarks.operators._units import around, normalized, on_map
 from profiler.types import Model
 
-
-def _after_convolution(activation: Any, channels: int, resolution: int) -> Model:
-    """Conv 1x1, activation, conv 1x1. Input (1, channels, r, r), output the same, float32."""
-    import torch
+if TYPE_CHECKING:
     from torch import nn
 
-    hidden = 4 * channels
-    layers = nn.Sequential(
-        nn.Conv2d(channels, hidden, 1), activation, nn.Conv2d(hidden, channels, 1)
-    )
-    return Model(layers.eval(), (torch.randn(1, channels, resolution, resolution),))
+
+def _in_mlp(activation: nn.Module, channels: int, resolution: int) -> Model:
+    """Conv 1x1 and norm, activation, conv 1x1 and norm: (1, channels, r, r) to the same."""
+    wide = 4 * channels
+    unit = around(activation, [normalized(channels, wide)], [normalized(wide, channels)])
+    return on_map(unit, channels, resolution)
 
 
 @axes(channels=(96,), resolution=(28,))
@@ -25,7 +28,7 @@ def gelu(channels: int, resolution: int) -> Model:
     """GELU by the error function."""
     from torch import nn
 
-    return _after_convolution(nn.GELU(), channels, resolution)
+    return _in_mlp(nn.GELU(), channels, resolution)
 
 
 @axes(channels=(96,), resolution=(28,))
@@ -33,7 +36,7 @@ def gelu_tanh(channels: int, resolution: int) -> Model:
     """GELU by the hyperbolic tangent."""
     from torch import nn
 
-    return _after_convolution(nn.GELU(approximate="tanh"), channels, resolution)
+    return _in_mlp(nn.GELU(approximate="tanh"), channels, resolution)
 
 
 @axes(channels=(96,), resolution=(28,))
@@ -41,7 +44,7 @@ def relu(channels: int, resolution: int) -> Model:
     """ReLU."""
     from torch import nn
 
-    return _after_convolution(nn.ReLU(), channels, resolution)
+    return _in_mlp(nn.ReLU(), channels, resolution)
 
 
 @axes(channels=(96,), resolution=(28,))
@@ -49,7 +52,7 @@ def hardswish(channels: int, resolution: int) -> Model:
     """HardSwish, LeViT's activation."""
     from torch import nn
 
-    return _after_convolution(nn.Hardswish(), channels, resolution)
+    return _in_mlp(nn.Hardswish(), channels, resolution)
 
 
 @axes(channels=(96,), resolution=(28,))
@@ -57,4 +60,12 @@ def silu(channels: int, resolution: int) -> Model:
     """SiLU, MobileViT's activation."""
     from torch import nn
 
-    return _after_convolution(nn.SiLU(), channels, resolution)
+    return _in_mlp(nn.SiLU(), channels, resolution)
+
+
+@axes(channels=(96,), resolution=(28,))
+def without(channels: int, resolution: int) -> Model:
+    """The MLP without an activation: what the others' own cost is counted from."""
+    from torch import nn
+
+    return _in_mlp(nn.Identity(), channels, resolution)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, exporting, plugins
+from profiler import devices, exporting, plugins, spaces
 from profiler.encoding import to_json
 from profiler.errors import MissingPackage, OutputError
 from profiler.exporting import Request
@@ -109,7 +109,7 @@ def open_bench(
     require_runtime(target)
     return Bench(
         store,
-        plugins.load("benchmarks.spaces", space),
+        spaces.load(space),
         target,
         dataclasses.replace(PROTOCOL, limit_s=options.limit),
         seed=options.seed,

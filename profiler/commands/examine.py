@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from profiler import devices, doctor, plugins, workloads
+from profiler import devices, doctor, plugins, spaces, workloads
 from profiler.commands import DONE, FAILED, emit
 from reports.text import columns
 
@@ -43,8 +43,8 @@ def _benchmarks() -> list[str]:
 
 
 def _blocks() -> list[str]:
-    spaces = [plugins.load("benchmarks.spaces", s) for s in plugins.names("benchmarks.spaces")]
-    return [f"{s.__name__.rpartition('.')[2]}: {f}" for s in spaces for f in s.FAMILIES]
+    found = [spaces.load(s) for s in plugins.names("benchmarks.spaces")]
+    return [f"{s.name}: {f}" for s in found for f in sorted({k.split("/")[0] for k in s.keys})]
 
 
 def _spaces() -> list[str]:

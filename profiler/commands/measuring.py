@@ -22,7 +22,7 @@ from profiler.commands import (
 )
 from profiler.encoding import to_json
 from profiler.errors import UsageError
-from profiler.exporting import Request
+from profiler.exporting import Request, as_asked
 from profiler.measure import Item
 from profiler.progress import Display
 from profiler.statistics import compare, quantile
@@ -34,7 +34,7 @@ from reports.text import bounds, columns, latency, size
 def run_export(options: argparse.Namespace) -> int:
     """Export one model to a file."""
     found = workloads.resolve(options.model, options.batch, dict(options.shape))
-    _require_taken(found, options)
+    require_taken(found, options)
     if len(found) != 1:
         names = ", ".join(w.name.partition("[")[0] for w in found)
         raise UsageError(f"{options.model} is several workloads: choose one of {names}")
@@ -82,7 +82,7 @@ def run_measure(options: argparse.Namespace) -> int:
     target = devices.target(options.on)
     shapes = dict(options.shape)
     found = [w for m in options.models for w in workloads.resolve(m, options.batch, shapes)]
-    _require_taken(found, options)
+    require_taken(found, options)
     require_runtime(target)
     if options.output:
         probe(options.output)
@@ -91,7 +91,7 @@ def run_measure(options: argparse.Namespace) -> int:
         made_as = formats.executed_by(target)
         requests = {w.key: Request(w, made_as) for w in [*found, workloads.CANARY]}
         built = export_all(store, requests, display, options.limit)
-        built |= {w.key: _as_asked(w, built[w.key], target) for w in found}
+        built |= {w.key: as_asked(w, built[w.key], target) for w in found}
         failures = [f for w in found if isinstance(f := built[w.key], Failure)]
         items = _items(found, built, target, rules)
         display.stage("measuring")
@@ -127,20 +127,12 @@ def run_measure(options: argparse.Namespace) -> int:
     return print_failures(failures) if failures else DONE
 
 
-def _require_taken(found: Sequence[Workload], options: argparse.Namespace) -> None:
+def require_taken(found: Sequence[Workload], options: argparse.Namespace) -> None:
     """Raise UsageError when --shape or --batch was given and no model takes it."""
     if options.shape and not any("shapes" in w.parameters for w in found):
         raise UsageError("--shape is for .onnx files and your own functions; none is given")
     if options.batch != 1 and not any("batch" in w.parameters for w in found):
         raise UsageError("--batch is for timm's models; none is given")
-
-
-def _as_asked(workload: Workload, built: Artifact | Failure, target: Target) -> Artifact | Failure:
-    """The artifact, or a Failure when it computes in another precision than was asked for."""
-    if isinstance(built, Failure) or built.structure.precision == built.format.precision:
-        return built
-    message = f"asked for {built.format.precision}, the model holds {built.structure.precision}"
-    return Failure(workload, str(target), "run", "wrong-precision", message)
 
 
 def _items(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, plugins
+from profiler import devices, spaces
 from profiler.commands import DONE, FAILED, emit, open_bench, open_store, print_failures, probe
 from profiler.encoding import to_json
 from profiler.errors import TableError, UsageError
@@ -21,14 +21,21 @@ from reports.text import bounds, columns, latency
 
 def run_table_build(options: argparse.Namespace) -> int:
     """Build a table and write it."""
-    plugins.load("benchmarks.spaces", options.space)
     out = options.output or Path(f"{options.space}.table.json")
     probe(out)
     with open_store(options) as store, Display() as display:
         bench = open_bench(options, store, display, options.space, options.on)
         count = build.CLOSURE_NETWORKS if options.count is None else options.count
-        grid = bench.space.full_grid(options.every)
-        built, _ = build.build(bench, build.plan(bench.space, options.seed, count, grid))
+        grid = bench.space.narrowed(dict(options.grid)) if options.grid else None
+        wanted = build.plan(
+            bench,
+            count,
+            grid,
+            options.every,
+            estimator=options.estimator,
+            beside=options.baselines,
+        )
+        built, _ = build.build(bench, wanted)
     table.save(built, out)
     summary = summary_of(built)
     print(
@@ -115,10 +122,10 @@ def _architectures(options: argparse.Namespace, space: Any) -> list[str]:
 def run_table_predict(options: argparse.Namespace) -> int:
     """Predict networks from a table; nothing is measured."""
     loaded = table.load(options.table)
-    space = plugins.load("benchmarks.spaces", loaded.space)
+    space = spaces.load(loaded.space)
     names = _architectures(options, space)
     count = options.count or 0
-    names += [str(a) for a in space.draw(random.Random(options.seed), count)]
+    names += [space.text(a) for a in space.draw(random.Random(options.seed), count)]
     if not names:
         raise UsageError("no network to predict: name some with --archs, or ask for --count N")
     found = [loaded.predict(n, space.rows(space.parse(n)), fill=options.interpolate) for n in names]

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import MissingPackage
-from profiler.types import Target
+from profiler.runtimes import _onnxruntime_profile
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("onnx", "ort")
 UNITS = ("cpu", "xnnpack", "nnapi", "coreml", "cuda", "tensorrt", "qnn")
@@ -167,6 +168,24 @@ def executed(path: str, target: Target) -> dict[str, int]:
     for node in model.graph.node:
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return counts
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each executed operator, by ONNX Runtime's profiler, and the latency under it.
+
+    Raises BadProfile.
+    """
+    options = session_options(target)
+    return _onnxruntime_profile.profile(
+        path, options, provider(target), feeds, sources, runs, warmup
+    )
 
 
 def own_tool(path: str, target: Target) -> float:

@@ -11,13 +11,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.types import Target
+from profiler.runtimes import _openvino_profile
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("openvino", "onnx")
 UNITS = ("cpu",)
@@ -54,9 +55,9 @@ def check(target: Target) -> None:
 
 
 class Session:
-    """A compiled network. `inputs` are (name, shape, numpy type)."""
+    """A compiled network. `inputs` are (name, shape, numpy type); `counters` time operators."""
 
-    def __init__(self, path: str, target: Target) -> None:
+    def __init__(self, path: str, target: Target, counters: bool = False) -> None:
         import openvino
 
         model = openvino.Core().read_model(path)
@@ -66,17 +67,18 @@ class Session:
             "NUM_STREAMS": "1",
             "INFERENCE_PRECISION_HINT": HINTS[target.precision],
             "ENABLE_CPU_PINNING": False,
+            "PERF_COUNT": counters,
         }
-        self._compiled = openvino.Core().compile_model(model, "CPU", wanted)
-        self._request = self._compiled.create_infer_request()
+        self.compiled = openvino.Core().compile_model(model, "CPU", wanted)
+        self.request = self.compiled.create_infer_request()
         self.inputs = [
             (str(i), tuple(p.get_shape()), _numpy_type(p))
-            for i, p in enumerate(self._compiled.inputs)
+            for i, p in enumerate(self.compiled.inputs)
         ]
         self.actual = self._read_back(target)
 
     def _read_back(self, target: Target) -> dict[str, str]:
-        read = self._compiled.get_property
+        read = self.compiled.get_property
         precision = str(read("INFERENCE_PRECISION_HINT").get_type_name())
         threads = str(read("INFERENCE_NUM_THREADS"))
         for name, asked, got in (
@@ -95,14 +97,14 @@ class Session:
 
         for number, (name, _, _) in enumerate(self.inputs):
             data = numpy.ascontiguousarray(feeds[name])
-            self._request.set_input_tensor(number, openvino.Tensor(data))
+            self.request.set_input_tensor(number, openvino.Tensor(data))
         # Synchronous, in this thread: handing over to another one costs a percent of 3 ms.
-        return functools.partial(self._request.infer, None, share_outputs=True)
+        return functools.partial(self.request.infer, None, share_outputs=True)
 
     def outputs(self, result: Any) -> list[Any]:
         """The outputs of the last inference, as numpy arrays in torch's order."""
-        count = len(self._compiled.outputs)
-        return [self._request.get_output_tensor(i).data.copy() for i in range(count)]
+        count = len(self.compiled.outputs)
+        return [self.request.get_output_tensor(i).data.copy() for i in range(count)]
 
 
 def _numpy_type(port: Any) -> str:
@@ -119,10 +121,27 @@ def executed(path: str, target: Target) -> dict[str, int]:
     """Operators by type of the compiled network, after OpenVINO's fusions and layout choices."""
     session = load(path, target)
     counts: dict[str, int] = {}
-    for node in session._compiled.get_runtime_model().get_ops():
+    for node in session.compiled.get_runtime_model().get_ops():
         kind = str(node.get_rt_info()["layerType"].astype(str))
         counts[kind] = counts.get(kind, 0) + 1
     return counts
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each executed operator, by OpenVINO's counters, and the latency with them.
+
+    Raises BadProfile.
+    """
+    session = Session(path, target, counters=True)
+    call = session.bind(feeds)
+    return _openvino_profile.profile(session.compiled, session.request, call, sources, runs, warmup)
 
 
 def own_tool(path: str, target: Target) -> float:

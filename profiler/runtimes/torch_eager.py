@@ -8,13 +8,14 @@ mode, but without the modules' own Python. On a GPU inferences are timed by CUDA
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.errors import BadTarget
-from profiler.types import Target
+from profiler.errors import BadTarget, NoProfiler
+from profiler.runtimes import _torch_profile
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("exported_program",)
 UNITS = ("cpu", "cuda")
@@ -78,14 +79,17 @@ class Session:
 
     def bind(self, feeds: Mapping[str, Any]) -> Callable[[], Any]:
         """A call without arguments that runs one inference on tensors that are in place."""
+        call = functools.partial(_without_gradients(self._call), *self.tensors(feeds))
+        return _captured(call) if self._target.options["graph"] == "1" else call
+
+    def tensors(self, feeds: Mapping[str, Any]) -> list[Any]:
+        """The inputs in their places, types and order."""
         import torch
 
-        tensors = [
+        return [
             torch.from_numpy(feeds[name]).to(self._target.unit, dtype)
             for (name, _, _), dtype in zip(self.inputs, self._dtypes, strict=True)
         ]
-        call = functools.partial(_without_gradients(self._call), *tensors)
-        return _captured(call) if self._target.options["graph"] == "1" else call
 
     def outputs(self, result: Any) -> list[Any]:
         """What the call returned, as numpy arrays in torch's order."""
@@ -146,6 +150,12 @@ def _elapsed_by_events(call: Callable[[], Any], batch: int) -> int:
 
 def load(path: str, target: Target) -> Session:
     """Load an exported program."""
+    module, inputs = _read(path, target)
+    return Session(module.forward, inputs, target)
+
+
+def _read(path: str, target: Target) -> tuple[Any, list[Any]]:
+    """The program's graph module, and tensors as its inputs are."""
     import torch
 
     torch.set_num_threads(int(target.options["threads"]))
@@ -154,8 +164,26 @@ def load(path: str, target: Target) -> Session:
     names = set(program.graph_signature.user_inputs)
     values = [n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"]
     places = [n.name for n in program.graph.nodes if n.op == "placeholder"]
-    inputs = [v for v, name in zip(values, places, strict=True) if name in names]
-    return Session(module.forward, inputs, target)
+    return module, [v for v, name in zip(values, places, strict=True) if name in names]
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each operator call of the program, and the latency meanwhile.
+
+    Raises NoProfiler on a GPU.
+    """
+    if target.unit != "cpu":
+        raise NoProfiler("torch's operators are timed one by one on the CPU only")
+    graph, inputs = _read(path, target)
+    tensors = Session(graph.forward, inputs, target).tensors(feeds)
+    return _torch_profile.time_calls(graph, tensors, runs, warmup)
 
 
 def own_tool(path: str, target: Target) -> float:

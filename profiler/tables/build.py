@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import profiler
 from profiler import devices, environment, plugins
 from profiler.encoding import to_json
 from profiler.errors import WorkloadFailed
+from profiler.spaces import Architecture, Space
 from profiler.statistics import errors, median
 from profiler.store import now
-from profiler.tables import estimate, networks
+from profiler.tables import baselines, calibrate, estimate, networks
+from profiler.tables import plan as planning
+from profiler.tables.baselines import Alone
 from profiler.tables.estimate import Estimated, Polished, Term
-from profiler.tables.interpolation import interpolate, margin
+from profiler.tables.interpolation import Interpolation, family
 from profiler.tables.networks import Bench
+from profiler.tables.plan import Chain
 from profiler.tables.table import Closure, Entry, LatencyTable, Network, interpolated
 from profiler.types import Workload
 
-REFERENCES = 5
+REFERENCES = 6
 CLOSURE_NETWORKS = 16
 
 
@@ -33,25 +37,49 @@ CLOSURE_NETWORKS = 16
 class Plan:
     """What a build measures: chains for the entries, networks for scale and closure.
 
-    `real` are networks that go through the exporter whole, measured beside the rest.
+    `real` are networks that go through the exporter whole, measured beside the rest; with
+    `baselines` so are the closure's blocks and operators, each alone.
     """
 
-    grid: Any
-    references: tuple[Any, ...]
-    closure: tuple[Any, ...]
-    real: Mapping[str, Workload]
+    chains: tuple[Chain, ...]
+    references: tuple[Architecture, ...]
+    closure: tuple[Architecture, ...]
+    real: Mapping[str, Workload] = field(default_factory=dict)
+    estimator: str = "scale"
+    baselines: bool = False
 
 
 def plan(
-    space: Any, seed: int, count: int, grid: Any, largest: Any = None, real: Sequence[str] = ()
+    bench: Bench,
+    count: int,
+    grid: Space | None = None,
+    every: int = 1,
+    real: Sequence[str] = (),
+    counts: Sequence[int] = planning.STRAIGHTNESS,
+    estimator: str = "scale",
+    beside: bool = False,
 ) -> Plan:
-    """Draw the reference and closure networks of a build. They never overlap."""
-    drawn = space.draw(random.Random(seed), REFERENCES + count, largest)
+    """Choose a build's rows, and draw its reference and closure networks, which never overlap.
+
+    `grid` is a narrower space: its rows alone are measured, its networks alone are drawn. `real`
+    names networks that are compared with their predictions.
+    """
+    space = grid or bench.space
+    space.inspect()
+    keys = planning.chosen(space, every)
+    for name in real:
+        keys += bench.space.rows(bench.space.parse(name))
+    chains, _ = planning.chains(bench.space, dict.fromkeys(keys), counts)
+    references = min(REFERENCES, max(1, space.size // 4))
+    drawn = space.draw(random.Random(bench.seed), min(references + count, space.size))
+    found = {name: bench.space.network(name) for name in real}
     return Plan(
-        grid,
-        tuple(drawn[:REFERENCES]),
-        tuple(drawn[REFERENCES:]),
-        {name: space.network(name) for name in real},
+        tuple(chains),
+        tuple(drawn[:references]),
+        tuple(drawn[references:]),
+        {n: w for n, w in found.items() if w is not None},
+        estimator,
+        beside,
     )
 
 
@@ -61,15 +89,21 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     Raises WorkloadFailed when too little could be measured to make a table.
     """
     space = bench.space
-    chains = {networks.sequence_name(c.blocks): c for c in space.chains(wanted.grid)}
-    wholes = {str(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
+    chains = {networks.sequence_name(c.blocks): c for c in wanted.chains}
+    wholes = {space.text(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
     every = {k for c in chains.values() for k in c.blocks} | {k for r in wholes.values() for k in r}
     blocks = networks.export_blocks(bench, every)
     sequences = {**{n: c.blocks for n, c in chains.items()}, **wholes}
     cold = {n for n, c in chains.items() if c.cold}
     items = networks.compose(bench, sequences, blocks, cold)
     items |= networks.real(bench, wanted.real)
-    canary = next((items[str(a)] for a in wanted.references if str(a) in items), None)
+    alone = Alone()
+    if wanted.baselines:
+        rows = [k for a in wanted.closure for k in space.rows(a)]
+        alone = baselines.isolate(bench, rows, blocks)
+        items |= alone.items
+    references = [space.text(a) for a in wanted.references]
+    canary = next((items[n] for n in references if n in items), None)
     try:
         observed = networks.take_rounds(bench, list(items.values()), canary)
     finally:
@@ -84,6 +118,10 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
     polished = estimate.polish(by_name)
+    if wanted.baselines:
+        whole = {space.text(a): space.rows(a) for a in wanted.closure}
+        beside = baselines.compare(alone, polished.latency_ns, whole)
+        table = replace(table, provenance={**table.provenance, "baselines": to_json(beside)})
     compared = {
         n: against(n, table.predict(n, space.rows(space.parse(n))).latency_ns, polished)
         for n in wanted.real
@@ -104,13 +142,14 @@ def _table(
     found = estimate.entries({c: r for c, r in observed.items() if c in chains}, terms, bench.seed)
     counted = {k for t in terms for k in t.counted}
     rounds = min(len(observed[t.chain]) for t in terms)
-    held = {k: _entry(k, v, rounds) for k, v in found.items() if k in counted}
-    held = fill(bench.space.keys(), held)
+    bent = estimate.bends(observed, terms)
+    held = {k: _entry(k, v, rounds, k in bent) for k, v in found.items() if k in counted}
+    held = fill(bench.space.keys, held)
     polished = estimate.polish(observed)
     overhead = max(0, round(found["overhead"].ns))
     device = devices.device(bench.target.device)
     draft = LatencyTable(
-        space=bench.space.__name__.rpartition(".")[2],
+        space=bench.space.name,
         target=str(bench.target),
         device=to_json(device),
         runtime_version=plugins.load("profiler.runtimes", bench.target.runtime).version(),
@@ -123,22 +162,21 @@ def _table(
     return _closed(bench, wanted, draft, polished)
 
 
-def _entry(key: str, value: Estimated, rounds: int) -> Entry:
+def _entry(key: str, value: Estimated, rounds: int, bent: bool) -> Entry:
     """A measured entry. Noise may exceed a tiny block: then it is 1 ns, its interval says why."""
     low, high = max(0, round(value.low_ns)), max(1, round(value.high_ns))
-    return Entry(key, max(1, round(value.ns)), low, high, "measured", rounds)
+    flags = ("bends",) if bent else ()
+    return Entry(key, max(1, round(value.ns)), low, high, "measured", rounds, flags)
 
 
 def fill(keys: Sequence[str], held: Mapping[str, Entry]) -> dict[str, Entry]:
     """The measured entries and, between them, interpolated ones for the rest of the space."""
-    known = {k: float(e.ns) for k, e in held.items()}
+    known = Interpolation({k: float(e.ns) for k, e in held.items()})
     whole = dict(held)
     for key in keys:
-        if key in held:
-            continue
-        value = interpolate(key, known)
+        value = None if key in held else known.at(key)
         if value is not None:
-            whole[key] = interpolated(key, value, margin(key, known))
+            whole[key] = interpolated(key, value, known.margin(key))
     return whole
 
 
@@ -146,27 +184,39 @@ def _closed(bench: Bench, wanted: Plan, draft: LatencyTable, polished: Polished)
     """The table with its scale from the reference networks, and its closure."""
     space = bench.space
 
-    def lines(table: LatencyTable, architectures: Sequence[Any]) -> list[Network]:
-        names = [str(a) for a in architectures]
-        pairs = [(n, space.rows(space.parse(n))) for n in names if n in polished.latency_ns]
+    def lines(table: LatencyTable, architectures: Sequence[Architecture]) -> list[Network]:
+        pairs = [(space.text(a), space.rows(a)) for a in architectures]
         return [
             against(n, table.predict(n, rows).latency_ns, polished)
             for n, rows in pairs
-            if all(k in table.entries for k in rows)
+            if n in polished.latency_ns and all(k in table.entries for k in rows)
         ]
 
-    ratios = [
-        (n.measured_ns - draft.overhead_ns) / (n.predicted_ns - draft.overhead_ns)
-        for n in lines(draft, wanted.references)
-    ]
-    facts = {f: getattr(draft, f) for f in LatencyTable.__dataclass_fields__}
-    facts["scale"] = round(median(ratios), 6) if ratios else 1.0
-    scaled = LatencyTable(**facts)
-    facts["references"] = tuple(lines(scaled, wanted.references))
-    facts["closure_networks"] = tuple(lines(scaled, wanted.closure))
-    if facts["closure_networks"]:
-        facts["closure"] = close(facts["closure_networks"], bench.seed)
-    return LatencyTable(**facts)
+    beside = [(a, n) for a in wanted.references for n in lines(draft, [a])]
+    references = [_reference(draft, space.rows(a), n) for a, n in beside]
+    scales = calibrate.Scales(calibrate.scale(references), {})
+    if wanted.estimator == "families":
+        scales = calibrate.family_scales(references)
+    scaled = replace(
+        draft,
+        scale=round(scales.common, 6),
+        family_scales={f: round(v, 6) for f, v in scales.families.items()},
+        provenance={**draft.provenance, "family_covariance": scales.covariance},
+    )
+    closure = tuple(lines(scaled, wanted.closure))
+    return replace(
+        scaled,
+        references=tuple(lines(scaled, wanted.references)),
+        closure_networks=closure,
+        closure=close(closure, bench.seed) if closure else None,
+    )
+
+
+def _reference(table: LatencyTable, rows: Sequence[str], line: Network) -> calibrate.Reference:
+    parts: dict[str, float] = {}
+    for key in rows:
+        parts[family(key)] = parts.get(family(key), 0.0) + table.entries[key].ns
+    return calibrate.Reference(parts, line.measured_ns - table.overhead_ns)
 
 
 def against(name: str, predicted_ns: float, polished: Polished) -> Network:

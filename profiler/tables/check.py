@@ -61,9 +61,10 @@ def chosen(
     Random ones never repeat those that took part in the table.
     """
     space = bench.space
-    rows = {str(n): space.rows(space.parse(n)) for n in names}
+    rows = {n: space.rows(space.parse(n)) for n in names}
     taken = {n.architecture for n in (*table.references, *table.closure_networks)}
-    wanted = {str(a): space.rows(a) for a in space.draw(random.Random(seed), count + len(taken))}
+    drawn = space.draw(random.Random(seed), min(count + len(taken), space.size))
+    wanted = {space.text(a): space.rows(a) for a in drawn}
     fresh = [n for n in wanted if n not in taken and n not in rows][:count]
     rows |= {n: wanted[n] for n in fresh}
     real = {n: space.network(n) for n in names}

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from profiler import breakdown
 from profiler.errors import WorkloadFailed
+from profiler.spaces import Space
 from profiler.tables import build
+from profiler.tables import plan as planning
 from profiler.tables.networks import Bench
 from profiler.tables.table import LatencyTable, Network, Prediction
 from profiler.types import Breakdown
@@ -25,21 +27,35 @@ class Demonstration:
     parts: Breakdown
 
 
+def around(space: Space) -> Space:
+    """The space's networks that are at most as wide and deep as L1, of fewer widths."""
+    largest = space.values(space.parse(NETWORK))
+    bounds = {
+        name: [v for v in values if v <= largest[name]] for name, values in space.fields.items()
+    }
+    for stage in (3, 4):
+        name = f"widths{stage}"
+        bounds[name] = bounds[name][::-2]
+    for stage in range(1, 5):
+        name = f"depths{stage}"
+        bounds[name] = [v for v in bounds[name] if 2 * v >= largest[name]]
+    return space.narrowed(bounds)
+
+
 def demonstrate(bench: Bench) -> Demonstration:
     """Build the reduced table and compare it with timm's L1, all in the same rounds.
 
     Raises WorkloadFailed when L1 itself could not be measured.
     """
     space = bench.space
-    largest = space.parse(NETWORK)
     wanted = build.plan(
-        space, bench.seed, CLOSURE_NETWORKS, space.reduced_grid(largest), largest, [NETWORK]
+        bench, CLOSURE_NETWORKS, around(space), real=[NETWORK], counts=planning.SLOPE
     )
     table, compared = build.build(bench, wanted)
     if NETWORK not in compared:
         reasons = [f.message for f in bench.failures] or ["no rounds"]
         raise WorkloadFailed(f"EfficientFormer-L1 could not be measured: {reasons[0]}")
-    rows = space.rows(largest)
+    rows = space.rows(space.parse(NETWORK))
     parts = breakdown.by_block(
         table, wanted.real[NETWORK], bench.target, rows, compared[NETWORK].measured_ns
     )

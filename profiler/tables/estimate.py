@@ -22,6 +22,7 @@ POLISH_SWEEPS = 30
 RESAMPLES = 40
 RANK_TOLERANCE = 1e-9
 LOOSE = 1e-6
+BEND = 0.1
 
 # chain -> process -> ns
 Observed = Mapping[str, Mapping[str, float]]
@@ -156,6 +157,33 @@ def entries(observed: Observed, terms: Sequence[Term], seed: int) -> dict[str, E
         low, high = quantile(values, 0.025), quantile(values, 0.975)
         result[name] = Estimated(value, min(low, value), max(high, value))
     return result
+
+
+def bends(observed: Observed, terms: Sequence[Term]) -> set[str]:
+    """Rows whose chains are not linear in their number of blocks.
+
+    A chain between the shortest and the longest of its kind must lie on the line through both,
+    within BEND of what its blocks take, or within its own noise.
+    """
+    polished = polish(observed)
+    kinds: dict[tuple[str, tuple[str, ...]], list[Term]] = {}
+    for term in terms:
+        if len(set(term.counted)) == 1 or len(Counter(Counter(term.counted).values())) == 1:
+            kinds.setdefault((term.scaffold, tuple(sorted(set(term.counted)))), []).append(term)
+    found: set[str] = set()
+    for (_, keys), members in kinds.items():
+        ranked = sorted(members, key=lambda t: len(t.counted))
+        if len(ranked) < 3 or not keys:
+            continue
+        (few, least), *between, (many, most) = [
+            (len(t.counted), polished.latency_ns[t.chain]) for t in ranked
+        ]
+        for term, (count, value) in zip(ranked[1:-1], between, strict=True):
+            line = least + (most - least) * (count - few) / (many - few)
+            noise = 3 * polished.scatter[term.chain] * value
+            if abs(value - line) > max(BEND * (most - least), noise):
+                found.update(keys)
+    return found
 
 
 def _resample(

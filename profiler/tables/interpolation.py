@@ -1,74 +1,158 @@
-"""Between measured widths: linear in the logarithm of channels and latency, never beyond them.
+"""Between measured rows: linear in the logarithm of channels and latency, never beyond them.
 
-A key's family is all before its last part, its place the numbers of the last part: one number
-for a block that keeps its width, two for one that changes it.
+A key's family is all before its last part, its place the numbers of the last part: channels, and
+where a block has more to choose, channels before and after, or an expansion. Engines that work on
+so many channels at once make latency climb in stairs: where a family's measured rows show it,
+a width between two stairs is given what the next stair takes.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from profiler.statistics import quantile
 
-Place = tuple[int, ...]
+Place = tuple[float, ...]
+# So many known coordinates on each side of a value may span its box.
+NEAREST = 3
+NUMBER = re.compile(r"\d{1,9}(\.\d{1,4})?")
+# Widths of the vector units that we know of, in channels; 1 is no stair.
+STAIRS = (1, 16, 32)
+# A stair is believed when leaving out rows shows that it predicts so much better.
+BELIEVED = 0.8
+EDGES = 3
 
 
+@functools.lru_cache(maxsize=1 << 17)
 def split(key: str) -> tuple[str, Place | None]:
     """Family and place of a key; no place when its last part is not numbers."""
     family, _, last = key.rpartition("/")
     numbers = last.split("-")
-    if not all(n.isascii() and n.isdigit() and len(n) < 10 and int(n) for n in numbers):
+    if not all(n.isascii() and NUMBER.fullmatch(n) and float(n) for n in numbers):
         return family, None
-    return family, tuple(int(n) for n in numbers)
+    return family, tuple(float(n) if "." in n else int(n) for n in numbers)
+
+
+def family(key: str) -> str:
+    """What a key has in common with those that it is interpolated from."""
+    return split(key)[0]
+
+
+class Interpolation:
+    """What measured rows tell about those between them."""
+
+    def __init__(self, known: Mapping[str, float]) -> None:
+        self._points: dict[tuple[str, int], dict[Place, float]] = {}
+        self._stairs: dict[tuple[str, int], int] = {}
+        self._missed: dict[tuple[str, int], list[float]] = {}
+        for key, value in known.items():
+            own, place = split(key)
+            if place is not None:
+                self._points.setdefault((own, len(place)), {})[place] = value
+
+    def at(self, key: str) -> float | None:
+        """The latency of a key between its neighbours, or None where it has none on some side."""
+        kind = self._kind(key)
+        place = split(key)[1]
+        if kind is None or place is None:
+            return None
+        return between(place, self._points[kind], self._stair(kind))
+
+    def margin(self, key: str) -> float:
+        """How far off an interpolated row may be, as a share.
+
+        That is what leaving measured ones out shows: the 95 % quantile of the errors of the key's
+        family, each row interpolated from the others; of all families where its own has no three
+        rows that lie between others; infinite where there are none at all.
+        """
+        kind = self._kind(key)
+        own = self._left_out(kind) if kind else []
+        errors = own if len(own) >= 3 else self._all_left_out
+        return quantile(errors, 0.95) if errors else math.inf
+
+    def _kind(self, key: str) -> tuple[str, int] | None:
+        own, place = split(key)
+        kind = (own, len(place or ()))
+        return kind if kind in self._points else None
+
+    def _stair(self, kind: tuple[str, int]) -> int:
+        """How many channels a stair of the family spans."""
+        if kind not in self._stairs:
+            self._stairs[kind] = _best_stair(self._points[kind])
+        return self._stairs[kind]
+
+    def _left_out(self, kind: tuple[str, int]) -> list[float]:
+        if kind not in self._missed:
+            points = self._points[kind]
+            self._missed[kind] = _errors(points, self._stair(kind), list(points))
+        return self._missed[kind]
+
+    @functools.cached_property
+    def _all_left_out(self) -> list[float]:
+        return [e for kind in self._points for e in self._left_out(kind)]
 
 
 def interpolate(key: str, known: Mapping[str, float]) -> float | None:
-    """The latency of a key between its neighbours, or None where it has none on some side."""
-    family, place = split(key)
-    if place is None:
-        return None
-    points = {}
-    for other, value in known.items():
-        if other.startswith(family + "/"):
-            head, there = split(other)
-            if head == family and there is not None and len(there) == len(place):
-                points[there] = value
-    return between(place, points)
+    """The latency of one key between its neighbours, or None where it has none on some side."""
+    return Interpolation(known).at(key)
 
 
 def margin(key: str, known: Mapping[str, float]) -> float:
-    """How far off an interpolated entry may be, as a share: what leaving measured ones out shows.
-
-    The 95 % quantile of the errors of the key's family, each entry interpolated from the others;
-    of all families where its own has no three entries that lie between others; infinite where
-    there are none at all.
-    """
-    family, _ = split(key)
-    own = left_out(tuple(sorted((k, v) for k, v in known.items() if split(k)[0] == family)))
-    errors = own if len(own) >= 3 else left_out(tuple(sorted(known.items())))
-    return quantile(errors, 0.95) if errors else math.inf
+    """How far off one interpolated row may be, as a share; see `Interpolation.margin`."""
+    return Interpolation(known).margin(key)
 
 
-@functools.lru_cache(maxsize=64)
-def left_out(known: tuple[tuple[str, float], ...]) -> tuple[float, ...]:
-    """Relative errors of known entries when each is interpolated from the others."""
-    errors = []
-    for place, (key, value) in enumerate(known):
-        guess = interpolate(key, dict(known[:place] + known[place + 1 :]))
+def left_out(known: Mapping[str, float]) -> tuple[float, ...]:
+    """Relative errors of known rows when each is interpolated from the others."""
+    return tuple(Interpolation(known)._all_left_out)
+
+
+def _best_stair(points: Mapping[Place, float]) -> int:
+    """The stair that predicts rows between its multiples clearly better than a line does."""
+    best = 1
+    for step in STAIRS[1:]:
+        off = [p for p in points if any(v % step for v in _channels(p))]
+        line, stair = (_errors(points, s, off) for s in (best, step))
+        if len(line) >= EDGES and sum(stair) < BELIEVED * sum(line):
+            best = step
+    return best
+
+
+def _errors(points: Mapping[Place, float], step: int, places: Sequence[Place]) -> list[float]:
+    found = []
+    for place in places:
+        guess = between(place, {p: v for p, v in points.items() if p != place}, step)
         if guess is not None:
-            errors.append(abs(guess / value - 1))
-    return tuple(errors)
+            found.append(abs(guess / points[place] - 1))
+    return found
 
 
-def between(place: Place, points: Mapping[Place, float]) -> float | None:
+def _channels(place: Place) -> list[float]:
+    """The coordinates that are channels and not expansions, which are small."""
+    return [v for v in place if v >= STAIRS[1] / 2 and v == int(v)]
+
+
+def _upstairs(place: Place, step: int) -> Place:
+    channels = _channels(place)
+    return tuple(-(-v // step) * step if v in channels else v for v in place)
+
+
+def between(place: Place, points: Mapping[Place, float], step: int = 1) -> float | None:
     """Log-log linear in every coordinate, over the smallest box of known points around a place.
 
-    Returns None when no such box exists: nothing is ever extrapolated.
+    With a `step` above 1, channels are first taken up to its next multiple, where known points
+    reach so far. Returns None when no box exists: nothing is ever extrapolated.
     """
     if place in points:
         return points[place]
+    if step > 1 and (above := _upstairs(place, step)) != place:
+        found = between(above, points)
+        if found is not None:
+            return found
     boxes = _boxes(place, points)
     if not boxes:
         return None
@@ -87,7 +171,7 @@ def between(place: Place, points: Mapping[Place, float]) -> float | None:
     return math.exp(total)
 
 
-def _share(value: int, low: int, high: int) -> float:
+def _share(value: float, low: float, high: float) -> float:
     return 0.0 if low == high else math.log(value / low) / math.log(high / low)
 
 
@@ -97,23 +181,18 @@ def _volume(low: Place, high: Place) -> float:
 
 def _boxes(place: Place, points: Mapping[Place, float]) -> list[tuple[Place, Place]]:
     """Boxes around a place whose corners are all known."""
-    if len(place) == 1:
-        below = [p for p in points if p[0] <= place[0]]
-        above = [p for p in points if p[0] >= place[0]]
-        return [(max(below), min(above))] if below and above else []
-    axis0 = sorted({p[0] for p in points})
-    axis1 = sorted({p[1] for p in points})
-    found: list[tuple[Place, Place]] = []
-    for a in _around(place[0], axis0):
-        for b in _around(place[1], axis1):
-            if all((x, y) in points for x in a for y in b):
-                found += [((a[0], b[0]), (a[1], b[1]))]
-    return found
+    axes = [sorted({p[n] for p in points}) for n in range(len(place))]
+    around = [_around(value, axis) for value, axis in zip(place, axes, strict=True)]
+    return [
+        (tuple(lo for lo, _ in box), tuple(hi for _, hi in box))
+        for box in itertools.product(*around)
+        if all(corner in points for corner in itertools.product(*box))
+    ]
 
 
-def _around(value: int, axis: list[int]) -> list[tuple[int, int]]:
-    """Pairs of coordinates on both sides of a value, or the value itself twice."""
+def _around(value: float, axis: Sequence[float]) -> list[tuple[float, float]]:
+    """Pairs of coordinates on both sides of a value, nearest first, or the value itself twice."""
     exact = [(value, value)] if value in axis else []
-    below = [v for v in axis if v < value]
-    above = [v for v in axis if v > value]
+    below = [v for v in axis if v < value][: -NEAREST - 1 : -1]
+    above = [v for v in axis if v > value][:NEAREST]
     return exact + [(lo, hi) for lo in below for hi in above]

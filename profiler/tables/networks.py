@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import shutil
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
-from profiler import exporting, formats, measure
+from profiler import exporting, formats, measure, plugins
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
+from profiler.spaces import Space
 from profiler.store import Store
+from profiler.tables import plan
 from profiler.types import Artifact, Failure, Format, Protocol, Target, Workload
 
 # Rounds of tables: few short visits in many fresh processes, because processes differ more than
-# visits do. The chains are timed with caches emptied: in a network the weights of a block have
-# been pushed out by those of all others since it ran last, in a chain of few blocks they have
-# not, and its slope would be too small (docs/METHOD.md has the figures).
+# visits do. Chains are visited for a single run each time, one after the other: in a network the
+# weights of a block have been pushed out of the caches by those of all others since it ran last,
+# and here by the other chains; timed in a row, a chain of few blocks would keep its weights there,
+# and its slope would be too small (docs/METHOD.md has the figures).
 PROTOCOL = Protocol(
     warmup_runs=2,
     warmup_floor_ns=0,
@@ -27,11 +30,11 @@ PROTOCOL = Protocol(
     sample_floor_ns=500_000,
     visit_samples=12,
     visit_limit_ns=8_000_000,
-    passes=2,
+    passes=3,
+    cold_passes=24,
     min_rounds=8,
     max_rounds=8,
     half_width=0.0,
-    evict_bytes=32 << 20,
 )
 
 LINKS = 12
@@ -42,7 +45,7 @@ class Bench:
     """All that building and checking have in common: where, on what, how, and who is told."""
 
     store: Store
-    space: ModuleType
+    space: Space
     target: Target
     protocol: Protocol
     seed: int = 0
@@ -71,16 +74,31 @@ def sequence_name(blocks: Sequence[str]) -> str:
 
 
 def export_blocks(bench: Bench, keys: Iterable[str]) -> dict[str, Artifact]:
-    """Every distinct block as an artifact, checked against torch; failures are kept apart."""
-    wanted = {k: Request(bench.space.workload(k), bench.format) for k in sorted(set(keys))}
+    """Every distinct block as an artifact, checked against torch; failures are kept apart.
+
+    Where the format cannot be composed of parts, sequences are exported whole instead, and no
+    block is exported.
+    """
+    parts = part_format(bench)
+    if parts is None:
+        return {}
+    wanted = {k: Request(plan.block(bench.space, k).workload, parts) for k in sorted(set(keys))}
     found = _build(bench, wanted, "exporting blocks")
-    items = [
-        measure.item(wanted[k].workload, a, bench.target, bench.protocol) for k, a in found.items()
-    ]
-    wrong = measure.verify(bench.store, bench.target, bench.protocol, items)
+    target = bench.target
+    if parts.name != bench.format.name:
+        target = dataclasses.replace(target, options={**target.options, "format": parts.name})
+    items = [measure.item(wanted[k].workload, a, target, bench.protocol) for k, a in found.items()]
+    wrong = measure.verify(bench.store, target, bench.protocol, items)
     bench.failures += wrong.values()
     bad = {f.workload.key for f in wrong.values()}
     return {k: a for k, a in found.items() if wanted[k].workload.key not in bad}
+
+
+def part_format(bench: Bench) -> Format | None:
+    """The format of the parts that the target's artifacts are composed of, or None."""
+    exporter = plugins.load("exporters", bench.format.name)
+    parts: Format | None = exporter.parts(bench.format) if hasattr(exporter, "compose") else None
+    return parts
 
 
 def compose(
@@ -90,14 +108,33 @@ def compose(
     cold: Container[str] = (),
 ) -> dict[str, Item]:
     """Items for sequences of blocks, by the caller's names; what lacks a block is left out."""
+    if part_format(bench) is None:
+        return _exported_whole(bench, sequences, cold)
     requests = {}
     for name, keys in sequences.items():
         if all(k in blocks for k in keys):
-            parameters = {"space": bench.space.__name__, "blocks": list(keys)}
+            parameters = {"space": bench.space.name, "blocks": list(keys)}
             workload = Workload("profiler.tables.networks:compose", parameters, name)
             requests[name] = Request(workload, bench.format, tuple(blocks[k] for k in keys))
     artifacts = _build(bench, requests, "composing chains and networks")
     bench.composed += artifacts.values()
+    return {
+        n: measure.item(requests[n].workload, a, bench.target, bench.protocol, cold=n in cold)
+        for n, a in artifacts.items()
+    }
+
+
+def _exported_whole(
+    bench: Bench, sequences: Mapping[str, Sequence[str]], cold: Container[str]
+) -> dict[str, Item]:
+    """Items for sequences that are chained in torch and go through the exporter each."""
+    requests = {}
+    for name, keys in sequences.items():
+        found = [plan.block(bench.space, k).workload for k in keys]
+        blocks = [{"builder": w.builder, "parameters": dict(w.parameters)} for w in found]
+        workload = Workload("profiler.export_job:sequence", {"blocks": blocks}, name)
+        requests[name] = Request(workload, bench.format)
+    artifacts = _build(bench, requests, "exporting chains and networks")
     return {
         n: measure.item(requests[n].workload, a, bench.target, bench.protocol, cold=n in cold)
         for n, a in artifacts.items()

@@ -16,7 +16,7 @@ from typing import Any
 from profiler.encoding import from_json, to_json
 from profiler.errors import MissingEntry, TableError, nearest
 from profiler.store import write_whole
-from profiler.tables.interpolation import interpolate, margin, split
+from profiler.tables.interpolation import family, interpolate, margin, split
 
 SCHEMA = "opclock-table/1"
 # A thousand seconds: nothing that a table holds takes as long.
@@ -25,8 +25,22 @@ SOURCES = ("measured", "interpolated", "imported")
 
 
 @dataclass(frozen=True, slots=True)
+class Size:
+    """What a block is, whatever it runs on. `activation_bytes` are all that its operators write,
+    `peak_bytes` the most that is alive at once, input and output included; float32, batch 1."""
+
+    parameters: int
+    macs: int
+    activation_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """The latency that one more block adds to a network, in ns, with its 95 % interval."""
+    """The latency that one more block adds to a network, in ns, with its 95 % interval.
+
+    `flags` are words: `bends` where latency is not linear in the number of blocks.
+    """
 
     key: str
     ns: int
@@ -34,6 +48,8 @@ class Entry:
     high_ns: int
     source: str
     rounds: int = 0
+    flags: tuple[str, ...] = ()
+    size: Size | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +81,10 @@ class Closure:
 
 @dataclass(frozen=True, slots=True)
 class LatencyTable:
-    """A table for one space on one target. `scale` multiplies the sum of entries, `overhead_ns`
-    is what a call costs apart from them; `references` are whole networks by which a later run
-    sees how fast the machine is then."""
+    """A table for one space on one target, of networks of this batch. `scale` multiplies the sum
+    of entries, `family_scales` those of a family once more; `overhead_ns` is what a call costs
+    apart from them. `references` are whole networks by which a later run sees how fast the
+    machine is then."""
 
     space: str
     target: str
@@ -81,6 +98,12 @@ class LatencyTable:
     closure: Closure | None = None
     closure_networks: tuple[Network, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    batch: int = 1
+    family_scales: Mapping[str, float] = field(default_factory=dict)
+
+    def scale_of(self, key: str) -> float:
+        """What an entry is multiplied with in a network."""
+        return self.scale * self.family_scales.get(family(key), 1.0)
 
     def predict(self, name: str, blocks: Sequence[str], fill: bool = False) -> Prediction:
         """The latency of a network from the keys of its blocks.
@@ -90,14 +113,14 @@ class LatencyTable:
         """
         counts = Counter(blocks)
         held = {k: self.entries.get(k) or self._absent(k, fill) for k in counts}
-        parts = {k: self.scale * held[k].ns * n for k, n in counts.items()}
+        parts = {k: self.scale_of(k) * held[k].ns * n for k, n in counts.items()}
         # fsum is exact, so the order of the blocks plays no part.
         total = self.overhead_ns + math.fsum(parts.values())
         kinds = dict.fromkeys(SOURCES, 0.0)
         for key, part in parts.items():
             kinds[held[key].source] += part / total
         spread = math.sqrt(
-            math.fsum((_spread(held[k]) * self.scale * n) ** 2 for k, n in counts.items())
+            math.fsum((_spread(held[k]) * self.scale_of(k) * n) ** 2 for k, n in counts.items())
         )
         half = max(spread, self._closure_margin() * total)
         return Prediction(

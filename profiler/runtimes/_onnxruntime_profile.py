@@ -1,0 +1,190 @@
+"""ONNX Runtime's profiler: a trace of events, and the optimised graph that they belong to."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from profiler.errors import BadProfile
+from profiler.lineage import MOVED, Compiled, trace
+from profiler.operators import category
+from profiler.sampling import elapsed_ns
+from profiler.statistics import median, midmean
+from profiler.types import Executed, OperatorTimes, Source
+
+KERNEL = "_kernel_time"
+WHOLE_RUN = "model_run"
+UNNAMED = "unnamed "
+
+
+def compiled_of(model: Any, sources: Sequence[Source]) -> list[Compiled]:
+    """The operators of an optimised ModelProto with the names that they may be known by.
+
+    A layout change that was inserted passes its tensor on: what stands before it may be known by
+    the name behind it.
+    """
+    names = {s.name for s in sources}
+    nodes = [(n.name or f"{UNNAMED}{n.op_type} {i}", n) for i, n in enumerate(model.graph.node)]
+    maker = {t: name for name, n in nodes for t in n.output if t}
+    behind: dict[str, list[str]] = {}
+    for _, node in nodes:
+        if _inserted(node, names):
+            for tensor in node.input[:1]:
+                behind.setdefault(tensor, []).extend(node.output)
+    found = []
+    for name, node in nodes:
+        known: list[str] = [node.name]
+        if category(node.op_type) not in MOVED:
+            known += node.output
+            known += [other for t in node.output for other in behind.get(t, ())]
+        takes = tuple(maker[t] for t in node.input if t in maker)
+        claims = () if _inserted(node, names) else tuple(known)
+        found.append(Compiled(name, node.op_type, claims, takes))
+    return found
+
+
+def _inserted(node: Any, names: set[str]) -> bool:
+    return category(node.op_type) in MOVED and node.name not in names
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    """The events of a trace; the whole ones of a file that was cut off.
+
+    Raises BadProfile when there is none.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = _whole_events(text)
+    events = [e for e in found if isinstance(e, dict)] if isinstance(found, list) else []
+    if not events:
+        raise BadProfile("ONNX Runtime's profile holds no events")
+    return events
+
+
+def _whole_events(text: str) -> list[Any]:
+    decoder, found, place = json.JSONDecoder(), [], text.find("{")
+    while place >= 0:
+        try:
+            event, end = decoder.raw_decode(text, place)
+        except ValueError:
+            break
+        found.append(event)
+        place = text.find("{", end)
+    return found
+
+
+def kernels_ns(
+    events: Sequence[Mapping[str, Any]], skip: int
+) -> dict[tuple[str, str], list[float]]:
+    """Nanoseconds of each operator in each inference, by name and type, in order of execution.
+
+    The first `skip` inferences are left out, and one that was cut off. Raises BadProfile when no
+    whole inference is there.
+    """
+    runs = [e for e in events if e.get("name") == WHOLE_RUN and _timed(e)][skip:]
+    spans = [(int(e["ts"]), int(e["ts"]) + int(e["dur"])) for e in runs]
+    if not spans:
+        raise BadProfile("ONNX Runtime's profile holds no whole inference")
+    times: dict[tuple[str, str], list[float]] = {}
+    run = 0
+    kernels = [e for e in events if e.get("cat") == "Node" and _is_kernel(e) and _timed(e)]
+    for event in sorted(kernels, key=lambda e: int(e["ts"])):
+        while run < len(spans) and int(event["ts"]) > spans[run][1]:
+            run += 1
+        if run == len(spans):
+            break
+        if int(event["ts"]) < spans[run][0]:
+            continue
+        arguments = event.get("args") or {}
+        key = (str(event["name"]).removesuffix(KERNEL), str(arguments.get("op_name", "")))
+        times.setdefault(key, [0.0] * len(spans))[run] += 1e3 * float(event["dur"])
+    return times
+
+
+def _is_kernel(event: Mapping[str, Any]) -> bool:
+    return str(event.get("name", "")).endswith(KERNEL)
+
+
+def _timed(event: Mapping[str, Any]) -> bool:
+    return isinstance(event.get("ts"), int) and isinstance(event.get("dur"), int)
+
+
+def executed(
+    times_ns: Mapping[tuple[str, str], Sequence[float]],
+    compiled: Sequence[Compiled],
+    sources: Sequence[Source],
+) -> list[Executed]:
+    """The timed operators with the source operators that they stand for.
+
+    ONNX Runtime writes whole microseconds: the mean of the middle half keeps what lies between.
+    Without a graph (an `.ort` file) operators are known by their names alone.
+    """
+    same = _same(list(times_ns), compiled)
+    rest = [Compiled(n, kind, (n,)) for n, kind in times_ns if n not in same]
+    traced = trace([*compiled, *rest], sources)
+    found = []
+    for (name, kind), samples in times_ns.items():
+        origin = traced[same.get(name, name)]
+        found.append(Executed(name, kind, midmean(samples), origin.sources, origin.beside))
+    return found
+
+
+def _same(timed: Sequence[tuple[str, str]], compiled: Sequence[Compiled]) -> dict[str, str]:
+    """The graph's name for each name in the trace.
+
+    A node without a name goes by its type and a number in the trace: as many of a type as the
+    graph has are taken to come in the graph's order, which is the order of execution.
+    """
+    names = {c.name for c in compiled}
+    found = {name: name for name, _ in timed if name in names}
+    for kind in {kind for _, kind in timed}:
+        strange = [n for n, k in timed if k == kind and n not in names]
+        nameless = [c.name for c in compiled if c.name.startswith(f"{UNNAMED}{kind} ")]
+        if len(strange) == len(nameless):
+            found |= dict(zip(strange, nameless, strict=True))
+    return found
+
+
+def profile(
+    path: str,
+    options: Any,
+    provider: str,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """Run an artifact `warmup + runs` times under the profiler.
+
+    `options` are those of the measured session. Raises BadProfile when nothing can be read.
+    """
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = f"{folder}/profile"
+        optimised = Path(folder, "optimised.onnx")
+        if not path.endswith(".ort"):
+            options.optimized_model_filepath = str(optimised)
+            options.add_session_config_entry("session.save_model_format", "ONNX")
+        session = onnxruntime.InferenceSession(path, options, providers=[provider])
+        call = functools.partial(session.run, None, dict(feeds))
+        wall_ns = [elapsed_ns(call, 1) for _ in range(warmup + runs)]
+        text = Path(session.end_profiling()).read_text(errors="replace")
+        compiled = []
+        if optimised.is_file():
+            model = onnx.load(str(optimised), load_external_data=False)
+            compiled = compiled_of(model, sources)
+    times = kernels_ns(events_of(text), warmup)
+    inside = [sum(samples) for samples in zip(*times.values(), strict=True)]
+    # A trace has room for a million events: of the runs beyond it only the latency is known.
+    between = [w - i for w, i in zip(wall_ns[warmup:], inside, strict=False)]
+    return OperatorTimes(
+        tuple(executed(times, compiled, sources)), round(median(wall_ns[warmup:])), midmean(between)
+    )
