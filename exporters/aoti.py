@@ -14,19 +14,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporters import _torch_graph, exported_program
+from exporters import _inductor_kernels, _sources, _torch_graph, exported_program
 from profiler import choices, environment
 from profiler.encoding import from_json, to_json
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, MissingPackage
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".aoti.pt2"
 PRECISIONS = ("fp32", "fp16", "bf16")
 # The number of threads is compiled in. `freezing` makes the weights constants of the program, so
-# that they can be laid out for the processor.
-OPTIONS = {"threads": "1", "freezing": "1", "unit": "cpu"}
-CHOICES = {"threads": choices.THREADS, "freezing": choices.FLAG, "unit": ("cpu", "cuda")}
+# that they can be laid out for the processor. `marks` has every kernel tell torch's profiler of
+# itself, which takes time: such a package is profiled, not measured.
+OPTIONS = {"threads": "1", "freezing": "1", "unit": "cpu", "marks": "0"}
+CHOICES = {
+    "threads": choices.THREADS,
+    "freezing": choices.FLAG,
+    "unit": ("cpu", "cuda"),
+    "marks": choices.FLAG,
+}
 EXTRA = "torch"
 INSTALL = "pip install torch==2.13.0"
 COMPILERS = ("g++", "clang++")
@@ -71,12 +77,20 @@ def export(model: Model, out: Path, wanted: Format) -> None:
         model = Model(model.module.cuda(), tuple(x.cuda() for x in model.inputs))
     program = exported_program.program(model, wanted.precision)
     torch.set_num_threads(int(wanted.options["threads"]))
-    with tempfile.TemporaryDirectory() as cache, _caching_in(cache), torch.no_grad():
+    settings = {"freezing": wanted.options["freezing"] == "1"}
+    marked = wanted.options["marks"] == "1"
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        _caching_in(cache),
+        torch.no_grad(),
+        _inductor_kernels.kept(out) if marked else contextlib.nullcontext(),
+    ):
         torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(out),
-            inductor_configs={"freezing": wanted.options["freezing"] == "1"},
+            inductor_configs=settings | (_inductor_kernels.SETTINGS if marked else {}),
         )
+    _sources.write(out, _sources.of_program(program))
     note = "operators are those that went into the compiler; kernels are compiled code"
     described = _torch_graph.structure(program, [note, _kernels(out)])
     out.with_name(out.name + ".json").write_text(json.dumps(to_json(described)))
@@ -109,6 +123,16 @@ def _kernels(path: Path) -> str:
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:
     """A user's ONNX file cannot be compiled by torch."""
     raise BadModelFile(f"{graph.path} is an ONNX file; torch needs the torch model instead")
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators that went into the compiler, from the file beside the package."""
+    return _sources.read(path)
+
+
+def kernels(path: Path) -> list[tuple[str, list[str]]]:
+    """The kernels of a package with marks, in order: names, and the operators made into each."""
+    return _inductor_kernels.read(path)
 
 
 def structure(path: Path) -> Structure:

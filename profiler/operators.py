@@ -40,7 +40,7 @@ NAMES: dict[str, str] = {
         matrixmultiply matmuladd
     """,
     "attention": """
-        scaleddotproductattention attention multiheadattention scaleddotproduct
+        scaleddotproductattention scaleddotproductflashattentionforcpu attention multiheadattention scaleddotproduct
     """,
     "normalisation": """
         batchnormalization batchnorm layernormalization layernorm groupnormalization

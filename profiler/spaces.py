@@ -86,7 +86,7 @@ class Space:
     `fault` tells what is wrong with values that do not fit together, or None. `named` are
     architectures with a name, as they are written; `network` gives the real network behind one.
     `unit` gives the rows among which a repeating row is found in a network, itself included, when
-    it never follows itself.
+    it never follows itself; none for one that must be measured behind all that stands before it.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.operators import axes
+from benchmarks.operators._units import on_map
 from profiler import bench, devices, experiments, plugins, roofline
 from profiler.bench import Result, Taken, Trial
 from profiler.encoding import to_json
@@ -18,9 +21,9 @@ from profiler.errors import Skipped, UnknownName, UsageError
 from profiler.experiments import FRONT, MANY, ONE, PARTS, UNITS, Case, case, cases, weights
 from profiler.roofline import Roofline, place
 from profiler.store import Store
-from profiler.types import Artifact, Failure, Format, Structure, Target
+from profiler.types import Artifact, Failure, Format, Model, Structure, Target
 from reports import experiments as report
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
 EXPERIMENTS = [n for n in plugins.names("benchmarks.operators") if n != "roofline"]
 TIMES = st.floats(1e3, 1e7)
@@ -106,6 +109,16 @@ def test_what_does_not_exist_is_skipped_with_its_reason() -> None:
     for how in ({}, {"chain": 1}, {"alone": True}):
         with pytest.raises(Skipped, match="odd side 7"):
             model(odd, **how)
+
+
+def test_the_example_of_the_documents_is_an_alternative() -> None:
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "EXPERIMENTS.md").read_text(), re.DOTALL
+    )
+    known = {"axes": axes, "on_map": on_map, "Model": Model}
+    exec(compile(code, "EXPERIMENTS.md", "exec"), known)
+    built = known["two_depthwise"](channels=8, resolution=7, chain=2)  # type: ignore[operator]
+    assert sum(p.numel() for p in built.module.parameters()) == 5 * 8 + 4 * 8 * 10
 
 
 # Axes ----------------------------------------------------------------------------------------

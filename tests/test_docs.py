@@ -13,7 +13,7 @@ from profiler import cli
 from profiler.tables.table import Entry, LatencyTable, save
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/METHOD.md", "docs/JSON.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/METHOD.md", "docs/JSON.md", "docs/TABLES.md"]
 COMMAND = re.compile(r"^    python profile\.py (.*?)(?:\s+#.*)?$", re.MULTILINE)
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from benchmarks.spaces.mobilenet import SPACE, STRIDES
 from profiler import cli, plugins
-from profiler.errors import BadTarget, TableError, UnknownName
+from profiler.errors import BadTarget, MissingPackage, TableError, UnknownName
 from profiler.tables import exchange, foreign
 from profiler.tables import table as tables
 from profiler.tables.formats import _mobile, hw_nas_bench, once_for_all, proxylessnas
@@ -190,7 +190,8 @@ def test_units_are_those_of_the_format(tmp_path: Path) -> None:
     found = json.loads(written("hw_nas_bench:metric=host_latency", place))
     assert found == {"fbnet": {"host_latency": {key: 2.5}}}
     found = json.loads(written("nn_meter", place))["mb4d"][key]
-    assert found["latency"].split(" +- ") == ["2.5", repr(0.1 / 1.96)[:6] + found["latency"][13:]]
+    mean, deviation = found["latency"].split(" +- ")
+    assert (float(mean), float(deviation)) == (2.5, pytest.approx(0.1 / 1.96))
     assert json.loads(written("tf_nas", place)) == {"mb4d/56": {"48": 2.5}}
     assert ast.literal_eval(written("nni", place))["op_latency"] == 2.5
     (row,) = csv.DictReader(written("csv", place).splitlines())
@@ -681,6 +682,16 @@ def test_a_format_that_is_not_right_is_refused(text: str, said: str) -> None:
 def test_an_unknown_format_names_the_known() -> None:
     with pytest.raises(UnknownName, match="unknown table format 'onceforall'; did you mean once_"):
         exchange.parse("onceforall")
+
+
+@pytest.mark.parametrize(("text", "package"), [("once_for_all", "PyYAML"), ("parquet", "pyarrow")])
+def test_a_package_that_is_not_there_is_named_with_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, package: str
+) -> None:
+    where = "_yaml" if package == "PyYAML" else text
+    monkeypatch.setattr(f"{exchange.PACKAGE}.{where}.installed", lambda _: False)
+    with pytest.raises(MissingPackage, match=rf"{package}: pip install \"opclock\[tables\]\""):
+        exchange.write(table([entry("a/1", 5)]), tmp_path / "t", text)
 
 
 # Commands -----------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ ROWS = (
         "profiler.commands",
         "profiler.cli",
         "profiler.breakdown_grammar",
+        "benchmarks.predictions",
         "profiler.comparison_grammar",
         "profiler.exchange_grammar",
         "profiler.experiment_grammar",
@@ -131,7 +132,7 @@ def test_frameworks_are_imported_where_they_are_needed(path: Path) -> None:
 
 
 def test_only_the_commands_print() -> None:
-    allowed = ("profiler.commands", "profiler.cli", "profiler.progress")
+    allowed = ("profiler.commands", "profiler.cli", "profiler.progress", "benchmarks.predictions")
     for path in FILES:
         calls = [
             node

@@ -177,21 +177,21 @@ def test_a_block_takes_and_gives_what_the_space_says(key: str) -> None:
     block_shapes_are_right(SPACE, key)
 
 
-@pytest.mark.parametrize("side", [112, 56, 28, 14, 7])
-def test_chains_of_units_tell_each_row_of_a_block_apart(side: int) -> None:
+@pytest.mark.parametrize("side", [56, 28, 14, 7])
+def test_the_rows_of_a_block_have_the_whole_block_as_their_unit(side: int) -> None:
     place = f"{side}/24-3-128"
-    largest = SPACE.unit(f"to_former/{place}")
-    known: set[str] = set()
-    for key in sorted(largest, key=lambda k: len(SPACE.unit(k))):
-        assert SPACE.unit(key)[0] == key
-        assert set(SPACE.unit(key)) - known == {key}
-        known.add(key)
-    assert all(SPACE.block(k).takes == SPACE.block(k).gives for k in largest)
-    assert [k.partition("/")[0] for k in largest] == (
-        ["to_former", "former", "lite"]
-        if side == 112
-        else ["to_former", "former", "mobile", "to_mobile"]
-    )
+    whole = SPACE.unit(f"to_former/{place}")
+    families = ["to_former", "former", "mobile", "to_mobile"]
+    assert [k.partition("/")[0] for k in whole] == families
+    assert all(SPACE.unit(k) == whole for k in whole)
+    other = f"mobile/{side}/g4/24-6-3-128"
+    assert SPACE.unit(other) == (*whole[:2], other, whole[3])
+
+
+def test_what_depends_on_learned_tokens_alone_is_measured_from_the_image_on() -> None:
+    assert SPACE.unit("to_former/112/24-3-128") == ()
+    assert SPACE.unit("former/112/24-3-128") == ()
+    assert SPACE.unit("lite/g1/24-2-3-128") == ("lite/g1/24-2-3-128",)
 
 
 def test_what_a_unit_stands_on_are_rows_of_the_space() -> None:

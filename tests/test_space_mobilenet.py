@@ -111,9 +111,9 @@ def test_a_part_is_tried_with_few_values() -> None:
         (V2.replace("/2-3-4-3-3-1/", "/2-3-4-3-3-0/"), "kernels6 has 1 of 0"),
         (V2.replace("/0-0-0-0-0-0/", "/0-0-0-2-0-0/", 1), "se4=2"),
         (V2.replace("0-0/3-3/", "3-0/3-3/"), "hs5=3"),
-        (V2.replace("/3-3-3-3/", "/3-9-3-3/"), "kernels32=9"),
+        (V2.replace("/3-3-3-3/", "/3-9-3-3/"), "kernels3_2=9"),
         (V2.replace("/6-6-6-6/", "/6-6-6-6-6/"), "expansions3"),
-        (V2.replace("/6-6-6-6/", "/6-6-6-2.5/"), "expansions34=2.5"),
+        (V2.replace("/6-6-6-6/", "/6-6-6-2.5/"), "expansions3_4=2.5"),
     ],
 )
 def test_an_architecture_outside_the_space_is_refused_and_its_field_named(

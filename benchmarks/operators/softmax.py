@@ -1,7 +1,7 @@
 """What turns products of queries and keys into weights: softmax, and what could stand there.
 
-Attention of 8 heads, key 32, value 128, on tokens of 224 channels (r*r of them), as in
-EfficientFormer. (1, r*r, channels) to the same, float32.
+Attention of 8 heads, key 32, value 128, on tokens of 224 channels (r*r of them), behind a layer
+norm as in EfficientFormer; without it, products without a softmax would grow along a chain. (1, r*r, channels) to the same, float32.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ def _weighing(operator: nn.Module, channels: int, resolution: int) -> Model:
     class Attention(nn.Module):
         def __init__(self) -> None:
             super().__init__()
+            self.norm = nn.LayerNorm(channels)
             self.packed = nn.Linear(channels, HEADS * (2 * KEY + VALUE))
             self.operator = operator
             self.projection = nn.Linear(HEADS * VALUE, channels)
 
         def forward(self, x: Any) -> Any:
-            packed = self.packed(x).reshape(1, resolution**2, HEADS, -1).transpose(1, 2)
+            packed = self.packed(self.norm(x)).reshape(1, resolution**2, HEADS, -1).transpose(1, 2)
             query, key, value = packed.split([KEY, KEY, VALUE], dim=3)
             weights = self.operator((query @ key.transpose(2, 3)) * KEY**-0.5)
             mixed = (weights @ value).transpose(1, 2).reshape(1, resolution**2, HEADS * VALUE)

@@ -192,24 +192,22 @@ def _maps(family: str, sizes: Mapping[str, int]) -> tuple[Shape, Shape]:
 
 
 def unit(key: str) -> tuple[str, ...]:
-    """A row and those of a block around it that have a smaller unit of their own.
+    """The rows of a whole block around a repeating one, which never follows itself in a network.
 
-    The units grow from Mobile alone to the whole block, which is that of `to_former`: together
-    they tell every row apart, and what all of a block's rows take is what whole blocks were
-    measured to take. At a side of 112 the lite block stands where others have Mobile.
+    At a side of 112 tokens are still those that were learned: compilers compute what depends on
+    them alone beforehand, so those rows have no unit and are measured from the image on.
     """
     family, _, rest = key.partition("/")
-    if family not in ("to_former", "former", "to_mobile"):
+    if family not in ("to_former", "former", "mobile", "to_mobile"):
         return (key,)
-    side, place = rest.split("/")
-    width, state = place.split("-", 1)
+    place = rest.split("/")[-1].split("-")
+    side, width, state = rest.split("/")[0], place[0], "-".join(place[-2:])
+    around = f"{side}/{width}-{state}"
     if side == "112":
-        others: tuple[str, ...] = (f"lite/g1/{width}-2-{state}",)
-    else:
-        others = (f"mobile/{side}/g1/{width}-{UNIT_EXPANSION}-{state}", f"to_mobile/{rest}")
-    if family == "to_mobile":
-        return (key, others[0])
-    return (key, *others) if family == "former" else (key, f"former/{rest}", *others)
+        return ()
+    mobile = f"mobile/{side}/g1/{width}-{UNIT_EXPANSION}-{state}"
+    own = key if family == "mobile" else mobile
+    return (f"to_former/{around}", f"former/{around}", own, f"to_mobile/{around}")
 
 
 def network(text: str) -> Workload | None:

@@ -99,7 +99,7 @@ def _later(stage: int, place: int) -> Part:
 
 
 def _choices(stage: int, place: int) -> tuple[str, str, str, str]:
-    return f"se{stage}", f"hs{stage}", f"kernels{stage}{place}", f"expansions{stage}{place}"
+    return f"se{stage}", f"hs{stage}", f"kernels{stage}_{place}", f"expansions{stage}_{place}"
 
 
 def _end(width: Value, head: Value, hs: Value) -> list[str]:

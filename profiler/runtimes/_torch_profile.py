@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from profiler.errors import BadProfile
+from profiler.lineage import Compiled, trace
 from profiler.sampling import elapsed_ns
 from profiler.statistics import median, midmean
-from profiler.types import Executed, OperatorTimes
+from profiler.types import Executed, OperatorTimes, Source
+
+GRAPH = re.compile(r"^graph_\d+_")
+LIBRARY = re.compile(r"^aoti_torch_(cpu_)?(mkldnn_)?_*|_pointwise.*$|_out$")
 
 
 def time_calls(graph: Any, inputs: Sequence[Any], runs: int, warmup: int) -> OperatorTimes:
@@ -47,3 +53,68 @@ def time_calls(graph: Any, inputs: Sequence[Any], runs: int, warmup: int) -> Ope
     inside = [sum(samples) for samples in zip(*timed.times_ns.values(), strict=True)]
     between = midmean([w - i for w, i in zip(wall_ns, inside, strict=True)][warmup:])
     return OperatorTimes(found, round(median(wall_ns[warmup:])), between)
+
+
+Kernels = Sequence[tuple[str, Sequence[str]]]
+
+
+def time_kernels(
+    call: Callable[[], Any], kernels: Kernels, sources: Sequence[Source], runs: int, warmup: int
+) -> OperatorTimes:
+    """The time of every kernel of a compiled package, by torch's profiler. Raises BadProfile."""
+    import torch
+    from torch.profiler import ProfilerActivity
+
+    for _ in range(warmup):
+        call()
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as profiler:
+        wall_ns = [elapsed_ns(call, 1) for _ in range(runs)]
+    # What a kernel calls is part of it.
+    events = [e for e in profiler.events() or () if e.cpu_parent is None]
+    ordered = sorted(events, key=lambda e: float(e.time_range.start))
+    timed = [(str(e.name), 1e3 * float(e.time_range.elapsed_us())) for e in ordered]
+    found = kernels_of(timed, kernels, sources, runs)
+    count = len(timed) // runs
+    inside = [sum(t for _, t in timed[i * count : (i + 1) * count]) for i in range(runs)]
+    between = midmean([w - i for w, i in zip(wall_ns, inside, strict=True)])
+    return OperatorTimes(tuple(found), round(median(wall_ns)), between)
+
+
+def kernels_of(
+    timed: Sequence[tuple[str, float]], kernels: Kernels, sources: Sequence[Source], runs: int
+) -> list[Executed]:
+    """Executed kernels from all runs' events (name, ns), which every run has in the same order.
+
+    Raises BadProfile when the runs have different kernels.
+    """
+    count, rest = divmod(len(timed), runs)
+    names = [name for name, _ in timed[:count]]
+    if not count or rest or any(n != names[i % count] for i, (n, _) in enumerate(timed)):
+        raise BadProfile(f"{runs} inferences do not have the same kernels")
+    noted: dict[str, list[Sequence[str]]] = {}
+    for name, operators in kernels:
+        noted.setdefault(name, []).append(operators)
+    compiled: list[Compiled] = []
+    for place, name in enumerate(names):
+        # The profiler's name begins with that of the graph: graph_0_cpp_fused_relu_0.
+        bare = GRAPH.sub("", name)
+        known = noted.get(bare) or [()]
+        claims = known.pop(0) if len(known) > 1 else known[0]
+        before = tuple(c.name for c in compiled[-1:])
+        compiled.append(Compiled(f"{bare} {place}", _kind(bare), tuple(claims), before))
+    traced = trace(compiled, sources)
+    return [
+        Executed(
+            one.name,
+            one.operator,
+            midmean([timed[place + count * run][1] for run in range(runs)]),
+            traced[one.name].sources,
+            traced[one.name].beside,
+        )
+        for place, one in enumerate(compiled)
+    ]
+
+
+def _kind(kernel: str) -> str:
+    """A library's kernel by what it does; the compiler's own are loops over elements."""
+    return "cpp_fused" if kernel.startswith("cpp_fused") else LIBRARY.sub("", kernel)

@@ -7,12 +7,15 @@ run.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from profiler import plugins
 from profiler.encoding import from_json
-from profiler.runtimes import torch_eager
-from profiler.types import Structure, Target
+from profiler.errors import NoProfiler
+from profiler.runtimes import _torch_profile, torch_eager
+from profiler.types import OperatorTimes, Source, Structure, Target
 
 FORMATS = ("aoti",)
 UNITS = ("cpu", "cuda")
@@ -20,6 +23,8 @@ PRECISIONS = ("fp32", "fp16", "bf16")
 OPTIONS = {"threads": "1", "graph": "0"}
 EXTRA = "torch"
 INSTALL = torch_eager.INSTALL
+# The package to be profiled has kernels that tell of themselves.
+PROFILED = {"marks": "1"}
 
 missing = torch_eager.missing
 version = torch_eager.version
@@ -36,6 +41,25 @@ def load(path: str, target: Target) -> torch_eager.Session:
     described = from_json(Structure, json.loads(Path(path + ".json").read_text()))
     runner = torch._inductor.aoti_load_package(path)
     return torch_eager.Session(runner, [_empty(text) for text in described.inputs], target)
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each kernel of a package with marks, by torch's profiler.
+
+    Raises NoProfiler on a GPU, BadProfile when kernels cannot be told apart.
+    """
+    if target.unit != "cpu":
+        raise NoProfiler("the kernels of torch's compiler are timed on the CPU only")
+    kernels = plugins.load("exporters", "aoti").kernels(Path(path))
+    call = load(path, target).bind(feeds)
+    return _torch_profile.time_kernels(call, kernels, sources, runs, warmup)
 
 
 def _empty(text: str) -> Any:

@@ -132,22 +132,22 @@ def _facts(head: LatencyTable) -> list[Finding]:
 
 
 def _entries(text: str, record: Mapping[str, Any] | None) -> list[tuple[int, Any]]:
-    """The entries with their lines; of a file that is not whole, those that are.
+    """The entries with their lines, 0 where they cannot be told.
 
-    A file that somebody laid out anew has other lines; its entries have line 0.
+    Of a file that is not whole, those lines that are.
     """
-    lines = text.split("\n")
-    start = next((n for n, x in enumerate(lines) if x.strip().startswith('"entries"')), len(lines))
-    found = [
-        (number, _entry(body))
-        for number, line in enumerate(lines[start:], start + 1)
-        if (body := line.strip().removesuffix(",")).startswith("{")
-    ]
+    lines = [x.strip() for x in text.split("\n")]
+    start = next((n for n, x in enumerate(lines, 1) if x.startswith('"entries"')), len(lines))
+    stop = next((n for n, x in enumerate(lines[start:], start) if x.startswith("]")), len(lines))
+    body = [(n, x) for n, x in enumerate(lines[start:stop], start + 1) if x]
     if record is None:
-        return found
+        return [(n, _entry(x.removesuffix(","))) for n, x in body]
     entries = record["entries"]
-    known = len(found) == len(entries)
-    return list(zip([n for n, _ in found] if known else [0] * len(entries), entries, strict=True))
+    # Ours have a line each; others begin them on a line.
+    for numbers in ([n for n, _ in body], [n for n, x in body if x.startswith("{")]):
+        if len(numbers) == len(entries):
+            return list(zip(numbers, entries, strict=True))
+    return [(0, e) for e in entries]
 
 
 def _entry(body: str) -> Any:

@@ -48,7 +48,8 @@ class Occurrences:
         import numpy
 
         found = numpy.zeros(math.prod(self.shape))
-        numpy.maximum.at(found, self.places, weights[self.rows])
+        with numpy.errstate(invalid="ignore"):  # a weight that is no number stays one
+            numpy.maximum.at(found, self.places, weights[self.rows])
         return found.reshape(self.shape)
 
 

@@ -62,6 +62,11 @@ def block(space: Space, key: str) -> Block:
     return space.block(key)
 
 
+def repeats(space: Space, key: str) -> bool:
+    """Whether chains of a row, or of its unit, can be made."""
+    return space.block(key).repeats and bool(space.unit(key))
+
+
 def anchor_of(shapes: Sequence[Shape]) -> str:
     """The key of the anchor that gives these shapes."""
     return ANCHOR + "+".join("x".join(map(str, s)) for s in shapes)
@@ -99,10 +104,26 @@ class Neighbours:
             found.setdefault(self.space.block(key).takes, []).append(key)
         return found
 
-    def before(self, key: str, wanted: Iterable[str]) -> str | None:
+    @functools.cached_property
+    def narrow(self) -> bool:
+        """Whether there are repeating rows that one tensor alone runs through."""
+        found = (k for k in self.space.keys if repeats(self.space, k))
+        return any(len(self.space.block(k).takes) == 1 for k in found)
+
+    def anchors(self, key: str) -> bool:
+        """Whether chains can begin with this row: it repeats, and where that is possible there is
+        no second tensor, whose layout an anchor would have to guess."""
+        found = self.space.block(key)
+        return repeats(self.space, key) and (len(found.takes) == 1 or not self.narrow)
+
+    def before(self, key: str, wanted: Iterable[str], besides: Iterable[str] = ()) -> str | None:
         """The row that stands before this one: a repeating, measured, frequent one if possible."""
-        own = family(key)
-        close = {k: self.beside[family(k), own] for k in self.giving.get(self._takes(key), ())}
+        own, left_out = family(key), set(besides)
+        close = {
+            k: self.beside[family(k), own]
+            for k in self.giving.get(self.space.block(key).takes, ())
+            if k not in left_out
+        }
         return self._best(close, wanted)
 
     def after(self, key: str, wanted: Iterable[str]) -> str | None:
@@ -111,17 +132,14 @@ class Neighbours:
         close = {
             k: self.beside[own, family(k)]
             for k in self.taking.get(self.space.block(key).gives, ())
-            if self.space.block(k).repeats and self.space.unit(k)[0] == k
+            if repeats(self.space, k)
         }
         return self._best(close, wanted)
-
-    def _takes(self, key: str) -> tuple[Shape, ...]:
-        return self.space.block(key).takes
 
     def _best(self, close: dict[str, int], wanted: Iterable[str]) -> str | None:
         known = set(wanted)
         ranked = [
-            (self.space.block(k).repeats, k in known, count, k)
+            (repeats(self.space, k), k in known, count, k)
             for k, count in close.items()
             if count
         ]
@@ -150,7 +168,7 @@ def chains(
 
     while waiting:
         key = waiting.pop()
-        if space.block(key).repeats:
+        if repeats(space, key):
             for other in space.unit(key):
                 need(other)
             made = _slope(space, key, counts)
@@ -161,9 +179,14 @@ def chains(
 
 
 def _slope(space: Space, key: str, counts: Sequence[int]) -> list[Chain]:
+    """Chains of so many units. Where several rows have the same unit, the slope is that of their
+    sum, and units that stop short of their end tell the rows apart."""
     unit = space.unit(key)
     front = anchor_of(space.block(unit[0]).takes)
-    return [Chain((front, *unit * k), _scaffold(space, key), unit * k) for k in counts]
+    shared = sum(space.unit(k) == unit for k in unit) > 1
+    ends = [unit[:n] for n in range(1, len(unit))] if shared else []
+    sequences = [unit * k for k in counts] + [unit + end for end in ends]
+    return [Chain((front, *s), _scaffold(space, key), s) for s in sequences]
 
 
 def _scaffold(space: Space, key: str) -> str:
@@ -185,20 +208,32 @@ def _difference(
     front: tuple[str, ...] = ()
     reached = key
     while family(reached) not in neighbours.first:
-        before = neighbours.before(reached, wanted)
-        if before is None or before in opening:
+        before = neighbours.before(reached, wanted, opening)
+        if before is None:
             raise SpaceError(f"{space.name}: nothing in its networks gives what {reached} takes")
-        unit = space.unit(need(before)) if space.block(before).repeats else (need(before),)
-        opening = [*unit, *opening]
-        if space.block(before).repeats:
+        need(before)
+        unit = space.unit(before) if repeats(space, before) else (before,)
+        opening = [*_up_to(unit, before), *opening]
+        if neighbours.anchors(before) and all(space.unit(k) for k in (key, *opening)):
             front = (anchor_of(space.block(unit[0]).takes),)
             scaffold = _scaffold(space, before)
             break
-        reached = before
+        reached = unit[0]
     after = neighbours.after(key, wanted)
-    closing = space.unit(need(after)) if after else ()
+    closing = _from(space.unit(need(after)), after) if after else ()
     counted = (*opening, key, *closing)
     return Chain((*front, *counted), scaffold, counted, cold=bool(front))
+
+
+def _up_to(unit: tuple[str, ...], key: str) -> tuple[str, ...]:
+    """A unit, and another one that stops behind this row if it is not the last."""
+    place = unit.index(key) + 1
+    return unit if place == len(unit) else unit + unit[:place]
+
+
+def _from(unit: tuple[str, ...], key: str) -> tuple[str, ...]:
+    """The rest of a unit from this row on."""
+    return unit[unit.index(key) :]
 
 
 # Which rows are measured -----------------------------------------------------------------------
@@ -212,8 +247,8 @@ def chosen(space: Space, every: int = 1) -> list[str]:
     for key in space.keys:
         families.setdefault(family(key), []).append(key)
     for members in families.values():
-        repeating = [k for k in members if space.block(k).repeats]
-        changing = [k for k in members if not space.block(k).repeats]
+        repeating = [k for k in members if repeats(space, k)]
+        changing = [k for k in members if not repeats(space, k)]
         keys.update(dict.fromkeys(_thinned(repeating, every)))
         keys.update(dict.fromkeys(_on_knots(changing)))
     known = set(space.keys)

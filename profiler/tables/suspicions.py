@@ -181,28 +181,34 @@ def shuffled(lines: Sequence[Line]) -> list[Finding]:
     found: dict[str, Finding] = {}
     for points in rows(lines):
         kept = _in_order(points)
-        for place in sorted(set(range(len(points))) - set(kept)):
-            finding = _out_of_order(points, place, kept)
-            known = found.get(finding.key)
-            if known is None or (known.severity, finding.severity) == (WARNING, ERROR):
-                found[finding.key] = finding
+        for place, (_, line) in enumerate(points):
+            against = [points[p][1] for p in kept if _falls(points, *sorted((p, place)))]
+            if against:
+                finding = _out_of_order(line, against)
+                known = found.get(line.key)
+                if known is None or known.severity == WARNING:
+                    found[line.key] = finding
     return list(found.values())
 
 
 def _in_order(points: Sequence[Point]) -> list[int]:
-    """The longest row of entries that fit one behind the other: the fewest are left out."""
+    """A long row of entries that all fit each other: few are left out."""
     best: list[list[int]] = []
-    for place in range(len(points)):
-        before = [best[p] for p in range(place) if not _falls(points, p, place)]
-        best.append([*max(before, key=len, default=[]), place])
+    slowest: list[float] = []
+    for place, (_, line) in enumerate(points):
+        fitting = [
+            p
+            for p in range(place)
+            if slowest[p] <= line.high_ns or not any(_falls(points, q, place) for q in best[p])
+        ]
+        before = max(fitting, key=lambda p: len(best[p]), default=None)
+        best.append([place] if before is None else [*best[before], place])
+        slowest.append(max([line.low_ns] if before is None else [line.low_ns, slowest[before]]))
     return max(best, key=len)
 
 
-def _out_of_order(points: Sequence[Point], place: int, kept: Sequence[int]) -> Finding:
-    line = points[place][1]
-    against = [p for p in kept if _falls(points, *sorted((p, place)))]
-    # It fits none of the longest row that goes past it, or would be in it.
-    other = max((points[p][1] for p in against), key=lambda x: abs(math.log(x.ns / line.ns)))
+def _out_of_order(line: Line, against: Sequence[Line]) -> Finding:
+    other = max(against, key=lambda x: abs(math.log(x.ns / line.ns)))
     fall = 1 - min(line.ns, other.ns) / max(line.ns, other.ns)
     word = "more" if line.ns > other.ns else "less"
     message = f"takes {word} than {other}, {fall:.0%} against the order of their widths"
