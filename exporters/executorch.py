@@ -23,11 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporters import _executorch_program, _torch_graph
+from exporters import _executorch_program, _executorch_sources, _sources, _torch_graph
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".pte"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -88,6 +88,7 @@ def export(model: Model, out: Path, wanted: Format) -> None:
             raise
         with out.open("wb") as stream:
             executable.write_to_file(stream)
+        _sources.write(out, _executorch_sources.of_executable(executable))
 
 
 @contextlib.contextmanager
@@ -190,6 +191,11 @@ def adopt(graph: Graph, out: Path, wanted: Format) -> None:
         f"{graph.path} is an ONNX file, and ExecuTorch compiles torch networks only: "
         "give a function that returns the torch module"
     )
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators that the program's instructions stand for, from the file beside it."""
+    return _sources.read(path)
 
 
 def structure(path: Path) -> Structure:

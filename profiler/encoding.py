@@ -40,7 +40,7 @@ def to_json(value: Any) -> Any:
 def from_json(kind: type[T], value: Any) -> T:
     """A noun from plain data. Raises ValueError on an unknown field or a wrong type."""
     try:
-        return typing.cast(T, _decoder(kind)(value))
+        return typing.cast(T, _decoder(typing.cast(Any, kind))(value))
     except _Mismatch as error:
         raise ValueError(f"{kind.__name__}{''.join(reversed(error.steps))}: {error}") from None
 

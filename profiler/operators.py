@@ -88,6 +88,7 @@ NAMES: dict[str, str] = {
         xnnstatictranspose xnnstaticreshape transposecopy aliascopy alias identity
         pixelshuffle pixelunshuffle space2depth broadcastto broadcast tile repeat shuffle
         channelshuffle movedim swapaxes unfold fold im2col col2im
+        staticreshape copy
     """,
     "selection and joining": """
         concat cat concatenation slice slicecopy stridedslice split splitv splitwithsizes

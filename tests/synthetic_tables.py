@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from profiler import plugins
+from profiler.tables import exchange
 from profiler.tables.table import Entry, LatencyTable
+
+ON = "note10/tflite:threads=1"
+FORMATS = [
+    f"{name}:metric=host_latency" if name == "hw_nas_bench" else name
+    for name in plugins.names(exchange.PACKAGE)
+]
+
+
+def name_of(text: str) -> str:
+    """A format's name without its options."""
+    return text.partition(":")[0]
 
 
 def entry(key: str, ns: int, spread: int = 0, source: str = "measured", rounds: int = 8) -> Entry:

@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler import comparison, comparison_grammar, laps, statistics
+from profiler import comparison, laps, statistics
 from profiler.comparison import Against, Cell, Compared, RankChange
 from profiler.encoding import from_json, to_json
 from profiler.errors import UsageError
+from profiler.grammar import comparison as grammar
 from profiler.statistics import Comparison, compare, compare_apart, corrected, holm
 from profiler.types import Artifact, Device, Format, Protocol, Round, Structure, Telemetry, Workload
 from reports import comparison as report
@@ -270,14 +271,14 @@ def test_networks_and_targets_of_one_name_are_told_apart() -> None:
     ],
 )
 def test_a_comma_between_targets_is_no_comma_within_one(text: str, found: list[str]) -> None:
-    assert comparison_grammar.targets(text) == found
+    assert grammar.targets(text) == found
 
 
 @pytest.mark.parametrize("text", ["slower", "slower:3", "faster:3%", "slower:-3%", "slower:x%"])
 def test_what_fails_is_written_in_one_way(text: str) -> None:
-    assert comparison_grammar.slower("slower:2.5%") == 0.025
+    assert grammar.slower("slower:2.5%") == 0.025
     with pytest.raises(argparse.ArgumentTypeError, match="slower:3%"):
-        comparison_grammar.slower(text)
+        grammar.slower(text)
 
 
 # Tables --------------------------------------------------------------------------------------

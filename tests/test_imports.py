@@ -59,11 +59,7 @@ ROWS = (
     (
         "profiler.commands",
         "profiler.cli",
-        "profiler.breakdown_grammar",
         "benchmarks.predictions",
-        "profiler.comparison_grammar",
-        "profiler.exchange_grammar",
-        "profiler.experiment_grammar",
     ),
 )
 PLUGINS = ("exporters", "benchmarks", "profiler.runtimes")

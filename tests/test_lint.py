@@ -241,6 +241,16 @@ def test_equal_values_of_a_coarse_clock_are_no_copies() -> None:
     assert "copied" not in {f.rule for f in found(table(rows, closure=CLOSURE))}
 
 
+def test_equal_values_whose_intervals_follow_from_them_are_no_copies() -> None:
+    values = [1000 + (37 * n * n) % 97 for n in range(60)]
+    rows = [
+        Entry(f"a{n}/16", ns, round(0.99 * ns), round(1.01 * ns), "measured", 8)
+        for n, ns in enumerate(values)
+    ]
+    assert len(set(values)) < len(values)
+    assert found(table(rows, closure=CLOSURE)) == []
+
+
 @pytest.mark.parametrize("logarithmic", [False, True])
 @pytest.mark.parametrize("count", [4, 6])
 def test_entries_filled_along_a_line_are_named(logarithmic: bool, count: int) -> None:

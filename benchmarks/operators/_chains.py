@@ -58,6 +58,9 @@ def alone(make: Make) -> Model:
         unit.module(*unit.inputs)
     # Some modules keep what they computed of their weights: the one that has run is thrown away.
     fresh = dict(make().module.named_modules())["operator"]
+    if len(given[0]) == 1:
+        # timm's attention returns nothing from eval(), which converters expect to be the module.
+        fresh = torch.nn.Sequential(fresh)
     fresh.eval()
     return Model(fresh, tuple(torch.randn(x.shape) for x in given[0]))
 

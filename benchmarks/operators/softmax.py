@@ -1,7 +1,8 @@
 """What turns products of queries and keys into weights: softmax, and what could stand there.
 
 Attention of 8 heads, key 32, value 128, on tokens of 224 channels (r*r of them), behind a layer
-norm as in EfficientFormer; without it, products without a softmax would grow along a chain. (1, r*r, channels) to the same, float32.
+norm as in EfficientFormer; without it, products without a softmax would grow along a chain.
+(1, r*r, channels) to the same, float32.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from profiler.encoding import to_json
 from profiler.errors import TableError, UsageError
 from profiler.progress import Display
 from profiler.tables import build, check, table
+from profiler.tables import plan as planning
 from profiler.tables.table import LatencyTable
 from reports.text import bounds, columns, latency
 
@@ -26,16 +27,24 @@ def run_table_build(options: argparse.Namespace) -> int:
     with open_store(options) as store, Display() as display:
         bench = open_bench(options, store, display, options.space, options.on)
         count = build.CLOSURE_NETWORKS if options.count is None else options.count
-        grid = bench.space.narrowed(dict(options.grid)) if options.grid else None
-        wanted = build.plan(
-            bench,
-            count,
-            grid,
-            options.every,
-            estimator=options.estimator,
-            beside=options.baselines,
-        )
-        built, _ = build.build(bench, wanted)
+        grid = bench.space.narrowed(dict(options.grid)) if options.grid else bench.space
+
+        def make(rows: list[str]) -> build.Plan:
+            return build.plan(
+                bench,
+                rows,
+                count,
+                grid,
+                estimator=options.estimator,
+                beside=options.baselines,
+            )
+
+        if options.full:
+            built, _ = build.build(bench, make(list(grid.keys)))
+        elif options.every:
+            built, _ = build.build(bench, make(planning.chosen(grid, options.every)))
+        else:
+            built = build.build_sampled(bench, make, grid, options.target)
     table.save(built, out)
     summary = summary_of(built)
     print(

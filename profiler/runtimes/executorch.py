@@ -9,16 +9,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+import tempfile
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import MissingPackage, UnsupportedOperator
-from profiler.types import Target
+from profiler.runtimes import _executorch_profile
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("executorch",)
 UNITS = ("cpu",)
@@ -187,6 +189,23 @@ def _require_all(plan: Any) -> None:
         name = f"{operator.name}.{operator.overload}".rstrip(".")
         if name not in kernels:
             raise UnsupportedOperator(f"this ExecuTorch has no kernel for {name}")
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each kernel, by ExecuTorch's event tracer. Raises BadProfile."""
+    engine = _engine()
+    _use_threads(int(target.options["threads"]))
+    inputs = Session(path, target).inputs
+    tensors = _executorch_profile.feeds_of(inputs, feeds)
+    with tempfile.TemporaryDirectory() as folder:
+        return _executorch_profile.profile(engine, path, tensors, sources, runs, warmup, folder)
 
 
 def own_tool(path: str, target: Target) -> float:

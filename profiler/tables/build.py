@@ -8,7 +8,8 @@ percent together, and nothing else would divide that out.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from profiler.errors import WorkloadFailed
 from profiler.spaces import Architecture, Space
 from profiler.statistics import errors, median
 from profiler.store import now
-from profiler.tables import baselines, calibrate, estimate, networks
+from profiler.tables import baselines, calibrate, estimate, networks, refine
 from profiler.tables import plan as planning
 from profiler.tables.baselines import Alone
 from profiler.tables.estimate import Estimated, Polished, Term
@@ -31,6 +32,8 @@ from profiler.types import Workload
 
 REFERENCES = 6
 CLOSURE_NETWORKS = 16
+# Rows themselves repeat to one or two percent.
+SAMPLING_TARGET = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +54,24 @@ class Plan:
 
 def plan(
     bench: Bench,
-    count: int,
+    rows: Iterable[str],
+    count: int = CLOSURE_NETWORKS,
     grid: Space | None = None,
-    every: int = 1,
     real: Sequence[str] = (),
     counts: Sequence[int] = planning.STRAIGHTNESS,
     estimator: str = "scale",
     beside: bool = False,
 ) -> Plan:
-    """Choose a build's rows, and draw its reference and closure networks, which never overlap.
+    """Chains for these rows, and a build's reference and closure networks, which never overlap.
 
-    `grid` is a narrower space: its rows alone are measured, its networks alone are drawn. `real`
-    names networks that are compared with their predictions.
+    `grid` is a narrower space from which networks are drawn. `real` names networks that are
+    measured beside them, with all their rows; `beside` asks for the baselines.
     """
     space = grid or bench.space
-    space.inspect()
-    keys = planning.chosen(space, every)
+    wanted = dict.fromkeys(rows)
     for name in real:
-        keys += bench.space.rows(bench.space.parse(name))
-    chains, _ = planning.chains(bench.space, dict.fromkeys(keys), counts)
+        wanted.update(dict.fromkeys(bench.space.rows(bench.space.parse(name))))
+    chains, _ = planning.chains(bench.space, wanted, counts)
     references = min(REFERENCES, max(1, space.size // 4))
     drawn = space.draw(random.Random(bench.seed), min(references + count, space.size))
     found = {name: bench.space.network(name) for name in real}
@@ -81,6 +83,44 @@ def plan(
         estimator,
         beside,
     )
+
+
+def build_sampled(
+    bench: Bench,
+    make: Callable[[list[str]], Plan],
+    space: Space,
+    target: float = SAMPLING_TARGET,
+) -> LatencyTable:
+    """Build with few rows, then with more, until rows that were left out beforehand are predicted
+    to within `target` on average, or the bench's budget does not allow for another step.
+
+    `make` gives the plan for a list of rows. What was measured for one step serves the next.
+    """
+    started = time.monotonic()
+    budget_s = bench.budget_s
+    rows = refine.first(space)
+    judged = refine.left_out(space, rows)
+    weights = refine.uses(space)
+    while True:
+        before = time.monotonic()
+        table, _ = build(bench, make([*rows, *judged]))
+        known = {k: float(e.ns) for k, e in table.entries.items() if e.source == "measured"}
+        missed = refine.error(known, judged)
+        more = refine.following(space, known, weights)
+        figures = {
+            "left_out": len(judged),
+            "error_percent": None if missed is None else round(100 * missed, 2),
+            "target_percent": round(100 * target, 2),
+        }
+        table = replace(table, provenance={**table.provenance, "sampling": figures})
+        took, spent = time.monotonic() - before, time.monotonic() - started
+        ahead = took * (0.5 + len(more) / len(rows))
+        if missed is None or missed <= target or not more:
+            return table
+        if budget_s is not None and spent + ahead > budget_s:
+            return table
+        rows += more
+        bench.budget_s = None if budget_s is None else budget_s - spent
 
 
 def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]:

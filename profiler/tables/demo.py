@@ -48,15 +48,15 @@ def demonstrate(bench: Bench) -> Demonstration:
     Raises WorkloadFailed when L1 itself could not be measured.
     """
     space = bench.space
-    wanted = build.plan(
-        bench, CLOSURE_NETWORKS, around(space), real=[NETWORK], counts=planning.SLOPE
-    )
+    grid = around(space)
+    rows = planning.chosen(grid)
+    wanted = build.plan(bench, rows, CLOSURE_NETWORKS, grid, [NETWORK], planning.SLOPE)
     table, compared = build.build(bench, wanted)
     if NETWORK not in compared:
         reasons = [f.message for f in bench.failures] or ["no rounds"]
         raise WorkloadFailed(f"EfficientFormer-L1 could not be measured: {reasons[0]}")
-    rows = space.rows(space.parse(NETWORK))
+    blocks = space.rows(space.parse(NETWORK))
     parts = breakdown.by_block(
-        table, wanted.real[NETWORK], bench.target, rows, compared[NETWORK].measured_ns
+        table, wanted.real[NETWORK], bench.target, blocks, compared[NETWORK].measured_ns
     )
-    return Demonstration(table, table.predict(NETWORK, rows), compared[NETWORK], parts)
+    return Demonstration(table, table.predict(NETWORK, blocks), compared[NETWORK], parts)

@@ -70,8 +70,8 @@ class Interpolation:
         rows that lie between others; infinite where there are none at all.
         """
         kind = self._kind(key)
-        own = self._left_out(kind) if kind else []
-        errors = own if len(own) >= 3 else self._all_left_out
+        own = self._missing(kind) if kind else []
+        errors = own if len(own) >= 3 else self.left_out
         return quantile(errors, 0.95) if errors else math.inf
 
     def _kind(self, key: str) -> tuple[str, int] | None:
@@ -85,15 +85,16 @@ class Interpolation:
             self._stairs[kind] = _best_stair(self._points[kind])
         return self._stairs[kind]
 
-    def _left_out(self, kind: tuple[str, int]) -> list[float]:
+    def _missing(self, kind: tuple[str, int]) -> list[float]:
         if kind not in self._missed:
             points = self._points[kind]
             self._missed[kind] = _errors(points, self._stair(kind), list(points))
         return self._missed[kind]
 
     @functools.cached_property
-    def _all_left_out(self) -> list[float]:
-        return [e for kind in self._points for e in self._left_out(kind)]
+    def left_out(self) -> list[float]:
+        """Relative errors of known rows when each is interpolated from the others."""
+        return [e for kind in self._points for e in self._missing(kind)]
 
 
 def interpolate(key: str, known: Mapping[str, float]) -> float | None:
@@ -104,11 +105,6 @@ def interpolate(key: str, known: Mapping[str, float]) -> float | None:
 def margin(key: str, known: Mapping[str, float]) -> float:
     """How far off one interpolated row may be, as a share; see `Interpolation.margin`."""
     return Interpolation(known).margin(key)
-
-
-def left_out(known: Mapping[str, float]) -> tuple[float, ...]:
-    """Relative errors of known rows when each is interpolated from the others."""
-    return tuple(Interpolation(known)._all_left_out)
 
 
 def _best_stair(points: Mapping[Place, float]) -> int:

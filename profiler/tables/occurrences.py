@@ -10,7 +10,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profiler.spaces import Part, Space, Value
@@ -42,6 +42,13 @@ class Occurrences:
 
         size = math.prod(self.shape)
         return numpy.bincount(self.places, amounts, size)[:size].reshape(self.shape)
+
+    def of(self, chosen: Array) -> Occurrences:
+        """Those of some rows only: `chosen` tells of each key whether it is one of them."""
+        here = chosen[self.rows]
+        return replace(
+            self, places=self.places[here], rows=self.rows[here], counts=self.counts[here]
+        )
 
     def largest(self, weights: Array) -> Array:
         """The largest weight of the rows at each combination, 0 without rows; shaped `shape`."""

@@ -139,9 +139,7 @@ class Neighbours:
     def _best(self, close: dict[str, int], wanted: Iterable[str]) -> str | None:
         known = set(wanted)
         ranked = [
-            (repeats(self.space, k), k in known, count, k)
-            for k, count in close.items()
-            if count
+            (repeats(self.space, k), k in known, count, k) for k, count in close.items() if count
         ]
         return max(ranked)[3] if ranked else None
 

@@ -23,7 +23,7 @@ from profiler.tables.table import Entry, LatencyTable, interpolated
 
 POLICIES = ("raise", "interpolate")
 # Architectures at once: what is computed in between stays in a core's cache.
-CHUNK = 4096
+CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True)

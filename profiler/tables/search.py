@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from profiler.errors import UsageError
+
 
 def mes(
     size_parameters: Any,
@@ -26,21 +28,21 @@ def mes(
     """The mobile efficiency score of networks: higher is better, no unit, float64.
 
     Sizes and latencies are numbers or arrays of the same shape, or of shapes that broadcast. Raises
-    ValueError where one of them, or a unit, is not above zero.
+    UsageError where one of them, or a unit, is not above zero.
 
-    That the exponents are negative in effect, and their ratio of 1 to 2, agrees with the figures
-    that were published. The units of 3 million parameters and 1 ms, and the 100, are unverified:
-    they only multiply all scores by the same number, so no order of networks depends on them. Give
-    them when a score is compared with one of another source. The exponents say how much size
-    weighs against speed: give them when that matters.
+    None of the constants is verified: they come from reviews of the paper. The two exponents agree
+    with the one ratio of published scores that reviews quote (1.8 between EfficientFormerV2-L and
+    Mobile-Former-508M); the units of 3 million parameters and 1 ms, and the 100, cancel in every
+    ratio, so no order of networks depends on them. Give the units when a score is compared with
+    one of another source, and the exponents when it matters how size weighs against speed.
     """
     import numpy
 
     size, latency = numpy.asarray(size_parameters, float), numpy.asarray(latency_ns, float)
     for name, value in (("size", size), ("latency", latency)):
         if not (value > 0).all():
-            raise ValueError(f"a {name} is not above zero")
+            raise UsageError(f"a {name} is not above zero")
     if size_unit <= 0 or latency_unit_ns <= 0:
-        raise ValueError("a unit is not above zero")
+        raise UsageError("a unit is not above zero")
     found = (size / size_unit) ** -size_exponent * (latency / latency_unit_ns) ** -latency_exponent
     return score * found

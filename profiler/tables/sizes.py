@@ -25,6 +25,10 @@ from profiler.types import Failure, Model
 LIMIT_S = 120.0
 # Operators that write statistics or indices beside their result, for training only.
 WITH_STATISTICS = ("native_", "_native_", "max_pool")
+CONVOLUTIONS = ("convolution", "_convolution")
+# At which argument their two factors begin.
+PRODUCTS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "vdot": 0}
+PRODUCTS |= {"addmm": 1, "addbmm": 1, "baddbmm": 1, "addmv": 1}
 
 
 def sizes(
@@ -142,7 +146,7 @@ class Count:
         self.peak_bytes = self.alive_bytes
         count = self
 
-        class Watching(TorchDispatchMode):
+        class Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
             def __torch_dispatch__(
                 self, operator: Any, types: Any, args: Any = (), kwargs: Any = None
             ) -> Any:
@@ -155,7 +159,7 @@ class Count:
                     count.ran(operator, args, kwargs, result)
                 return result
 
-        return Watching()
+        return Watching()  # type: ignore[no-untyped-call]
 
     def ran(self, operator: Any, args: Any, kwargs: Any, result: Any) -> None:
         """An operator ran."""
@@ -189,20 +193,13 @@ class Count:
 
 def macs(operator: str, args: Any, result: Any) -> int:
     """Multiply-adds of one of torch's operators: convolutions and matrix products, others 0."""
-    if operator in ("convolution", "_convolution"):
+    if operator in CONVOLUTIONS:
         image, weight, transposed = args[0], args[1], args[6]
         # Each element of the one is multiplied with the kernel of its group.
         return int((image if transposed else result).numel() * math.prod(weight.shape[1:]))
-    if operator in ("mm", "bmm"):
-        return int(args[0].numel() * args[1].shape[-1])
-    if operator in ("addmm", "baddbmm", "addbmm"):
-        return int(args[1].numel() * args[2].shape[-1])
-    if operator in ("mv", "dot", "vdot"):
-        return int(args[0].numel())
-    if operator == "addmv":
-        return int(args[1].numel())
-    if operator == "linear":
-        return int(args[0].numel() * args[1].shape[0])
+    if operator in PRODUCTS:
+        left, right = args[PRODUCTS[operator] :][:2]
+        return int(left.numel() * (right.shape[-1] if right.dim() > 1 else 1))
     return 0
 
 

@@ -25,16 +25,19 @@ class Spread:
     def __init__(
         self, positions: Positions, columns: Columns, parts: Sequence[Occurrences], spreads: Array
     ) -> None:
-        uncertain = [p for p in parts if spreads[p.rows].any()]
-        sharing = _sharing(uncertain)
-        alone = {id(members[0]) for members in sharing if len(members) == 1}
+        import numpy
+
+        classes = _by_parts(parts, spreads)
+        alone = numpy.zeros(len(spreads), bool)
+        for numbers, rows in classes.items():
+            alone[rows] = len(numbers) == 1
         self._alone = columns.added(
-            lambda p: p.added((spreads[p.rows] * p.counts) ** 2) if id(p) in alone else None
+            lambda part: part.added((numpy.where(alone, spreads, 0)[part.rows] * part.counts) ** 2)
         )
         self._together = [
-            _together(positions, columns, members, spreads)
-            for members in sharing
-            if len(members) > 1
+            _together(positions, columns, [parts[n] for n in numbers], rows, spreads)
+            for numbers, rows in classes.items()
+            if len(numbers) > 1
         ]
 
     def of(self, positions: Array, places: Array) -> Array:
@@ -49,8 +52,8 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class _Together:
-    """Parts that share rows. At given values of the fields that all of them read, few rows can
-    occur; each has a slot in a word.
+    """Rows that occur in the same several parts. At given values of the fields that all of these
+    read, few of the rows can occur; each has a slot in a word.
 
     `words` are columns, `groups` those in which they are not 0. `squares` has for each word the
     squared half widths (slots, values of the common fields), which `strides` finds.
@@ -63,7 +66,7 @@ class _Together:
     squares: tuple[Array, ...]
 
     def squared(self, positions: Array, places: Array) -> Array:
-        """The squared half width of what these parts add, (architectures,)."""
+        """The squared half width of what these rows add, (architectures,)."""
         import numpy
 
         at = (self.strides @ positions).astype(numpy.intp)
@@ -76,34 +79,39 @@ class _Together:
         return found
 
 
-def _sharing(parts: Iterable[Occurrences]) -> list[list[Occurrences]]:
-    """Parts together with all others that have rows in common with them."""
-    found: list[tuple[set[int], list[Occurrences]]] = []
-    for part in parts:
-        rows, members = set(part.rows.tolist()), [part]
-        apart = []
-        for other in found:
-            if other[0] & rows:
-                rows, members = other[0] | rows, other[1] + members
-            else:
-                apart.append(other)
-        found = [*apart, (rows, members)]
-    return [members for _, members in found]
+def _by_parts(parts: Sequence[Occurrences], spreads: Array) -> dict[tuple[int, ...], list[int]]:
+    """Uncertain rows by the numbers of the parts in which they occur."""
+    owners: dict[int, list[int]] = {}
+    for number, part in enumerate(parts):
+        for row in dict.fromkeys(part.rows.tolist()):
+            owners.setdefault(row, []).append(number)
+    found: dict[tuple[int, ...], list[int]] = {}
+    for row, numbers in owners.items():
+        if spreads[row]:
+            found.setdefault(tuple(numbers), []).append(row)
+    return found
 
 
 def _together(
-    positions: Positions, columns: Columns, members: Sequence[Occurrences], spreads: Array
+    positions: Positions,
+    columns: Columns,
+    parts: Sequence[Occurrences],
+    chosen: Sequence[int],
+    spreads: Array,
 ) -> _Together:
     import numpy
 
     space = positions.space
-    common = tuple(f for f in space.fields if all(f in p.fields for p in members))
+    common = tuple(f for f in space.fields if all(f in p.fields for p in parts))
+    among = numpy.isin(numpy.arange(len(spreads)), chosen)
+    members = {id(part): part.of(among) for part in parts}
     # Each pair of common values and row, as one number.
-    pairs = {id(p): _at(p, common) * len(spreads) + p.rows for p in members}
+    pairs = {name: _at(m, common) * len(spreads) + m.rows for name, m in members.items()}
     known = numpy.unique(numpy.concatenate(list(pairs.values())))
     at, rows = known // len(spreads), known % len(spreads)
     slots = numpy.arange(len(known)) - numpy.searchsorted(at, at)
-    bits = int(sum(p.counts.max(initial=0) for p in members)).bit_length()
+    slots_of = {name: slots[numpy.searchsorted(known, own)] for name, own in pairs.items()}
+    bits = int(sum(m.counts.max() for m in members.values())).bit_length()
     per_word = WORD_BITS // bits
     words, squares = [], []
     for first in range(0, int(slots.max()) + 1, per_word):
@@ -111,19 +119,22 @@ def _together(
         own = numpy.zeros((slots[here].max() - first + 1, _size(space.fields[f] for f in common)))
         own[slots[here] - first, at[here]] = spreads[rows[here]] ** 2
         squares.append(own)
-        packed = {}
-        for part in members:
-            slot = slots[numpy.searchsorted(known, pairs[id(part)])] - first
-            inside = (slot >= 0) & (slot < per_word)
-            packed[id(part)] = numpy.zeros(math.prod(part.shape), numpy.int64)
-            amounts = part.counts[inside] << slot[inside] * bits
-            numpy.add.at(packed[id(part)], part.places[inside], amounts)
+        packed = {name: _packed(m, slots_of[name] - first, bits) for name, m in members.items()}
         words.append(columns.added(lambda p, packed=packed: packed.get(id(p))))  # type: ignore[misc]
-    ids = set(pairs)
-    groups = [n for n, g in enumerate(columns.groups) if any(id(p) in ids for p in g.parts)]
+    groups = [n for n, g in enumerate(columns.groups) if any(id(p) in members for p in g.parts)]
     return _Together(
         numpy.array(groups), positions.strides(common), bits, tuple(words), tuple(squares)
     )
+
+
+def _packed(part: Occurrences, slots: Array, bits: int) -> Array:
+    """How often each row with a slot in the word occurs at each combination, int64."""
+    import numpy
+
+    inside = (slots >= 0) & (slots < WORD_BITS // bits)
+    found = numpy.zeros(math.prod(part.shape), numpy.int64)
+    numpy.add.at(found, part.places[inside], part.counts[inside] << slots[inside] * bits)
+    return found
 
 
 def _at(part: Occurrences, common: Sequence[str]) -> Array:

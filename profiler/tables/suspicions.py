@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,8 @@ from profiler.tables.interpolation import split
 ERROR, WARNING = "error", "warning"
 # Chance makes fewer such finds than this in a whole table before they are no chance.
 CHANCE = 0.01
+# An interval that more entries have, beside their value, is no measurement of its own.
+FEW = 8
 # A straight line meets whole ns within this, over so many entries.
 ROUNDING_NS = 1.0
 STRAIGHT = 4
@@ -52,6 +54,13 @@ class Line:
     low_ns: float
     high_ns: float
     source: str = "measured"
+
+    @property
+    def shape(self) -> tuple[float, float]:
+        """Its interval beside its value, as exact as whole ns are: one that many have follows
+        from the value."""
+        digits = min(5, int(math.log10(self.ns)))
+        return round(self.low_ns / self.ns, digits), round(self.high_ns / self.ns, digits)
 
     @property
     def scatter_ns(self) -> float:
@@ -100,19 +109,21 @@ def _alike(lines: Sequence[Line]) -> Iterator[tuple[Line, Line]]:
         groups[line.ns].append(line)
     values = sorted(line.ns for line in lines)
     step = _step(values)
+    shapes = Counter(line.shape for line in lines)
+    usual = {s for s, count in shapes.items() if count > FEW}
     for ns, group in groups.items():
-        rare = len(group) > 1 and _expected(values, ns, len(group), step) < CHANCE
-        same = group if rare else [x for x in group if _twins(x, group)]
+        if len(group) < 2:
+            continue
+        rare = _expected(values, ns, len(group), step) < CHANCE
+        same = group if rare else _twins([x for x in group if x.shape not in usual])
         for line in same:
             yield line, next(x for x in same if x is not line)
 
 
-def _twins(line: Line, group: Sequence[Line]) -> bool:
-    """Whether another has the same interval too, whose ends are as free as the value: of imported
-    entries they may be a share of it."""
-    ends = (line.low_ns, line.high_ns)
-    inside = line.low_ns < line.ns < line.high_ns and line.source == "measured"
-    return inside and any((x.low_ns, x.high_ns) == ends for x in group if x is not line)
+def _twins(group: Sequence[Line]) -> list[Line]:
+    """Those of equal value that have the interval of another, too."""
+    ends = Counter((x.low_ns, x.high_ns) for x in group)
+    return [x for x in group if ends[x.low_ns, x.high_ns] > 1]
 
 
 def _expected(values: Sequence[float], ns: float, size: int, step: float) -> float:
@@ -181,6 +192,8 @@ def shuffled(lines: Sequence[Line]) -> list[Finding]:
     found: dict[str, Finding] = {}
     for points in rows(lines):
         kept = _in_order(points)
+        if len(kept) == len(points):
+            continue
         for place, (_, line) in enumerate(points):
             against = [points[p][1] for p in kept if _falls(points, *sorted((p, place)))]
             if against:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from profiler.grammar import command, output
 
-def add(actions: Any, command: Callable[..., Any], output: Callable[..., None]) -> None:
-    """Add all five; the functions make a command, and give it its -o."""
+
+def add(actions: Any) -> None:
+    """Add all five."""
     lint = command(
         actions,
         "lint",
@@ -40,10 +41,10 @@ def add(actions: Any, command: Callable[..., Any], output: Callable[..., None]) 
     merge.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the table")
     for name, parser in (("lint", lint), ("diff", diff), ("merge", merge)):
         _run(parser, name)
-    _add_export_and_import(actions, command)
+    _add_export_and_import(actions)
 
 
-def _add_export_and_import(actions: Any, command: Callable[..., Any]) -> None:
+def _add_export_and_import(actions: Any) -> None:
     export = command(
         actions,
         "export",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-Adds = Callable[..., None]
+from profiler.grammar import command, measuring, output, shapes
 
 
 def targets(text: str) -> list[str]:
@@ -33,17 +32,15 @@ def slower(text: str) -> float:
     return float(match[1]) / 100
 
 
-def add(
-    commands: Any, command: Callable[..., Any], measuring: Adds, shapes: Adds, output: Adds
-) -> None:
-    """Add both commands; the functions make one, and give it the flags that others have too."""
+def add(commands: Any) -> None:
+    """Add both commands."""
     compare = command(
         commands,
         "compare",
         "networks on several targets, in shared rounds, against one of the targets",
         "opclock compare mobilenetv2_100 levit_256 --on host/onnxruntime host/openvino",
     )
-    _models_and_targets(compare, shapes)
+    _models_and_targets(compare)
     compare.add_argument(
         "--baseline", metavar="TARGET", help="one of the targets (default: the first)"
     )
@@ -64,7 +61,7 @@ def add(
         "opclock baseline save base.json mobilenetv2_100 --on host/onnxruntime",
     )
     save.add_argument("file", type=Path, metavar="FILE", help="where to keep it")
-    _models_and_targets(save, shapes)
+    _models_and_targets(save)
     measuring(save, "take exactly N rounds (default: until the intervals are narrow)")
     check = command(
         actions,
@@ -87,7 +84,7 @@ def add(
         parser.set_defaults(run=f"profiler.commands.baseline:run_baseline_{name}")
 
 
-def _models_and_targets(parser: argparse.ArgumentParser, shapes: Adds) -> None:
+def _models_and_targets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         nargs="+",

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from profiler.comparison_grammar import targets
+from profiler.grammar import DEFAULT_TARGET, budget, command, output, positive, shapes
+from profiler.grammar.comparison import targets
 
 GROUPINGS = ("operator", "category", "type", "module", "block", "stage")
-Adds = Callable[..., None]
 
 
-def add(
-    commands: Any,
-    command: Callable[..., Any],
-    shapes: Adds,
-    output: Adds,
-    positive: Callable[[str], int],
-    seconds: Callable[[str], float],
-    target: str,
-) -> None:
-    """Add the command; the functions make one, give it others' flags, and read numbers."""
+def add(commands: Any) -> None:
+    """Add the command."""
     breakdown = command(
         commands,
         "breakdown",
@@ -35,7 +26,7 @@ def add(
         help="timm name, module:function, .onnx, .pt2, or a .json that -o wrote",
     )
     breakdown.add_argument(
-        "--on", nargs="+", type=targets, default=[[target]], metavar="TARGET", help="where"
+        "--on", nargs="+", type=targets, default=[[DEFAULT_TARGET]], metavar="TARGET", help="where"
     )
     breakdown.add_argument(
         "--by",
@@ -74,7 +65,7 @@ def add(
     breakdown.add_argument("--seed", type=int, default=0, metavar="N", help="of the order")
     breakdown.add_argument(
         "--limit",
-        type=seconds,
+        type=budget,
         default=120.0,
         metavar="TIME",
         help="end a process that shows no sign of life for so long (default: 2m)",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
-Adds = Callable[..., None]
+from profiler.grammar import DEFAULT_TARGET, command, measuring, output
 
 
 def axis(text: str) -> tuple[str, list[str]]:
@@ -18,10 +17,8 @@ def axis(text: str) -> tuple[str, list[str]]:
     return name, values
 
 
-def add(
-    commands: Any, command: Callable[..., Any], measuring: Adds, output: Adds, target: str
-) -> None:
-    """Add both commands; the functions make one, and give it the flags that others have too."""
+def add(commands: Any) -> None:
+    """Add both commands."""
     bench = command(
         commands,
         "bench",
@@ -47,6 +44,8 @@ def add(
         "opclock observations --on host/onnxruntime host/openvino",
     )
     for one in (bench, observations):
-        one.add_argument("--on", nargs="+", default=[target], metavar="TARGET", help="where")
+        one.add_argument(
+            "--on", nargs="+", default=[DEFAULT_TARGET], metavar="TARGET", help="where"
+        )
         measuring(one, "take exactly N rounds (default: 12)")
         output(one, "the result as JSON")
