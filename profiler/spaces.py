@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler import plugins
-from profiler.errors import BadArchitecture, SpaceError
+from profiler.errors import BadArchitecture, SpaceError, UnknownName
 from profiler.types import Workload
 
 Value = int | float
@@ -209,11 +209,18 @@ class Space:
         return tuple(found)
 
     def narrowed(self, bounds: Mapping[str, Iterable[Value]]) -> Space:
-        """The same space with fewer values in some fields. Raises SpaceError where none is left."""
+        """The same space with fewer values in some fields, or in all fields of a group.
+
+        Raises SpaceError where no value is left, UnknownName on a field that is not there.
+        """
+        known = {*self.fields, *self.groups}
+        for name in bounds:
+            if name not in known:
+                raise UnknownName(f"field of {self.name}", name, known)
         kept = {name: set(values) for name, values in bounds.items()}
         groups = {
             group: [
-                tuple(v for v in values if v in kept.get(name, values))
+                tuple(v for v in values if v in kept.get(name, kept.get(group, values)))
                 for name, values in zip(_names(group, columns), columns, strict=True)
             ]
             for group, columns in self.groups.items()

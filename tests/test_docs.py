@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks.spaces import efficientformer as space
-from profiler import cli
+from profiler import cli, spaces
+from profiler.tables import plan as planning
 from profiler.tables.table import Entry, LatencyTable, save
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,18 +27,47 @@ def test_every_command_in_the_documents_is_one_that_exists(name: str) -> None:
         assert len(COMMAND.findall(text)) >= 8
 
 
+def examples() -> list[str]:
+    found: list[str] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
+    return found
+
+
 def test_the_example_in_python_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    keys = sorted(set(space.rows(space.parse("l1"))))
-    entries = {k: Entry(k, 1_000_000, 900_000, 1_100_000, "measured") for k in keys}
+    space = spaces.load("efficientformer")
+    entries = {
+        k: Entry(k, 1_000_000, 900_000, 1_100_000, "measured")
+        for k in sorted(set(space.rows(space.parse("l1"))))
+    }
     device = {"name": "host", "description": "a machine", "fingerprint": "f"}
     table = LatencyTable("efficientformer", "host/x", device, "1", "", 0, 1.0, entries)
     save(table, tmp_path / "v1.json")
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "21.0 ms\n"
+    exec(compile(examples()[0], "README.md", "exec"), {})
+    assert capsys.readouterr().out == "21.0 ms\n[21.] ms\n"
+
+
+def test_the_space_in_the_readme_is_a_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows are determined by chains, and its blocks are what it says that they are."""
+    (tmp_path / "myspace.py").write_text(examples()[1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    space = spaces.load("myspace.py")
+    chains, rows = planning.chains(space, space.keys)
+    assert sorted(rows) == sorted(space.keys)
+    assert len(chains) > 8 * 3
+    assert space.text(space.parse("64/5")) == "64/5"
+    for key in ("stem/16", "body/16", "head/16"):
+        found = space.block(key)
+        builder = getattr(sys.modules["myspace"], key.split("/")[0])
+        module, given = builder(**found.workload.parameters)
+        assert tuple(given.shape[1:]) == found.takes[0]
+        assert tuple(module(given).shape[1:]) == found.gives[0]
 
 
 def test_every_command_is_in_the_readme() -> None:

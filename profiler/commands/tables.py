@@ -37,6 +37,7 @@ def run_table_build(options: argparse.Namespace) -> int:
                 grid,
                 estimator=options.estimator,
                 beside=options.baselines,
+                sizes=not options.no_sizes,
             )
 
         if options.full:

@@ -56,6 +56,9 @@ def add(commands: Any) -> None:
         "--baselines", action="store_true", help="measure isolated blocks and operators beside"
     )
     build.add_argument(
+        "--no-sizes", action="store_true", help="leave out parameters, multiply-adds and memory"
+    )
+    build.add_argument(
         "--grid",
         type=field_values,
         action="append",

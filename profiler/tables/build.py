@@ -22,12 +22,13 @@ from profiler.statistics import errors, median
 from profiler.store import now
 from profiler.tables import baselines, calibrate, estimate, networks, refine
 from profiler.tables import plan as planning
+from profiler.tables import sizes as counting
 from profiler.tables.baselines import Alone
 from profiler.tables.estimate import Estimated, Polished, Term
 from profiler.tables.interpolation import Interpolation, family
 from profiler.tables.networks import Bench
 from profiler.tables.plan import Chain
-from profiler.tables.table import Closure, Entry, LatencyTable, Network, interpolated
+from profiler.tables.table import Closure, Entry, LatencyTable, Network, Size, interpolated
 from profiler.types import Workload
 
 REFERENCES = 6
@@ -50,6 +51,7 @@ class Plan:
     real: Mapping[str, Workload] = field(default_factory=dict)
     estimator: str = "scale"
     baselines: bool = False
+    sizes: bool = False
 
 
 def plan(
@@ -61,11 +63,13 @@ def plan(
     counts: Sequence[int] = planning.STRAIGHTNESS,
     estimator: str = "scale",
     beside: bool = False,
+    sizes: bool = False,
 ) -> Plan:
     """Chains for these rows, and a build's reference and closure networks, which never overlap.
 
     `grid` is a narrower space from which networks are drawn. `real` names networks that are
-    measured beside them, with all their rows; `beside` asks for the baselines.
+    measured beside them, with all their rows; `beside` asks for the baselines, `sizes` for what
+    each row is besides its latency.
     """
     space = grid or bench.space
     wanted = dict.fromkeys(rows)
@@ -82,6 +86,7 @@ def plan(
         {n: w for n, w in found.items() if w is not None},
         estimator,
         beside,
+        sizes,
     )
 
 
@@ -157,6 +162,8 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     if not any(t.scaffold == "overhead" and not t.counted for t in terms):
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
+    if wanted.sizes:
+        table = _sized(bench, table)
     polished = estimate.polish(by_name)
     if wanted.baselines:
         whole = {space.text(a): space.rows(a) for a in wanted.closure}
@@ -168,6 +175,17 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         if n in by_name
     }
     return table, compared
+
+
+def _sized(bench: Bench, table: LatencyTable) -> LatencyTable:
+    """The table with what each row is: parameters, multiply-adds, activations, peak memory."""
+    bench.on_stage("counting sizes")
+    found = counting.sizes(bench.space, table.entries)
+    known = {k: v for k, v in found.items() if isinstance(v, Size)}
+    bench.failures += [v for v in found.values() if not isinstance(v, Size)]
+    return replace(
+        table, entries={k: replace(e, size=known.get(k)) for k, e in table.entries.items()}
+    )
 
 
 def _why(bench: Bench, what: str) -> str:
