@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from profiler import environment, formats, plugins
 from profiler.errors import BadTarget, UnknownName
-from profiler.types import Device, Target, split_target
+from profiler.types import Device, Target
+from profiler.written import split_target
 
 DEFAULT_TARGET = "host/onnxruntime"
 

@@ -47,7 +47,8 @@ class Request:
     def recipe(self) -> str:
         """The name under which the store finds the artifact again."""
         exporter = plugins.load("exporters", self.format.name)
-        modules = (*sorted({b.partition(":")[0] for b in self.builders}), f"exporters.{self.format.name}", "profiler.export_job")
+        builders = sorted({b.partition(":")[0] for b in self.builders})
+        modules = (*builders, f"exporters.{self.format.name}", "profiler.export_job")
         sources = _own_sources(modules)
         versions = {p: environment.package_version(p) for p in ("timm", "torchvision")}
         source = [self.workload.builder, self.workload.parameters]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from profiler import plugins
 from profiler.errors import BadTarget, UnknownName
-from profiler.types import Format, Target, split_format
+from profiler.types import Format, Target
+from profiler.written import split_format
 
 
 def parse(text: str) -> Format:

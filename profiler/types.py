@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.encoding import canonical
-from profiler.errors import BadTarget
+from profiler.written import read_words, split_format, split_target, suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Target:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.device}/{self.runtime}" + _suffix(
+        return f"{self.device}/{self.runtime}" + suffix(
             self.unit, self.precision, options=self.options
         )
 
@@ -57,7 +57,7 @@ class Target:
         """
         device, runtime, words = split_target(text)
         kinds = {"unit": units, "precision": precisions}
-        (unit, precision), options = _read_words(f"target {text!r}", words, kinds, runtime)
+        (unit, precision), options = read_words(f"target {text!r}", words, kinds, runtime)
         return cls(device, runtime, unit, precision, options)
 
 
@@ -70,74 +70,15 @@ class Format:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return self.name + _suffix(self.precision, options=self.options)
+        return self.name + suffix(self.precision, options=self.options)
 
     @classmethod
     def parse(cls, text: str, precisions: tuple[str, ...]) -> Format:
         """Read a format; `precisions` are the words that its exporter takes. Raises BadTarget."""
         name, words = split_format(text)
         kinds = {"precision": precisions}
-        (precision,), options = _read_words(f"format {text!r}", words, kinds, name)
+        (precision,), options = read_words(f"format {text!r}", words, kinds, name)
         return cls(name, precision, options)
-
-
-def split_target(text: str) -> tuple[str, str, list[str]]:
-    """The device, the runtime and the remaining words of a written target."""
-    place, words = _split(f"target {text!r}", text)
-    device, slash, runtime = place.partition("/")
-    if not slash:
-        device, runtime = "host", device
-    if not device or not runtime:
-        raise BadTarget(
-            f"target {text!r} is not device/runtime:unit,precision,option=value; "
-            "for example host/onnxruntime:cpu,fp32,threads=1"
-        )
-    return device, runtime, words
-
-
-def split_format(text: str) -> tuple[str, list[str]]:
-    """The name and the remaining words of a written format."""
-    name, words = _split(f"format {text!r}", text)
-    if not name:
-        raise BadTarget(f"format {text!r} is not name:precision,option=value, as in onnx:fp16")
-    return name, words
-
-
-def _split(what: str, text: str) -> tuple[str, list[str]]:
-    place, _, rest = text.strip().partition(":")
-    words = [w.strip() for w in rest.split(",")] if rest.strip() else []
-    if any(not w for w in words):
-        raise BadTarget(f"{what} has an empty part between commas")
-    return place, words
-
-
-def _read_words(
-    what: str, words: list[str], kinds: Mapping[str, tuple[str, ...]], owner: str
-) -> tuple[list[str], dict[str, str]]:
-    """For each kind the word that was given or "", and the options."""
-    found = dict.fromkeys(kinds, "")
-    options: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if equals:
-            if not name or not value:
-                raise BadTarget(f"{what}: option {word!r} is not name=value")
-            if name in options:
-                raise BadTarget(f"{what}: option {name!r} is given twice")
-            options[name] = value
-            continue
-        kind = next((k for k in kinds if word in kinds[k] and not found[k]), None)
-        if kind is None:
-            known = " nor a ".join(f"{k} ({', '.join(kinds[k])})" for k in kinds)
-            verb = "is neither a" if len(kinds) > 1 else "is not a"
-            raise BadTarget(f"{what}: {word!r} {verb} {known} of {owner}, or is given twice")
-        found[kind] = word
-    return list(found.values()), options
-
-
-def _suffix(*words: str, options: Mapping[str, str]) -> str:
-    parts = [w for w in words if w] + [f"{name}={options[name]}" for name in sorted(options)]
-    return ":" + ",".join(parts) if parts else ""
 
 
 @dataclass(frozen=True, slots=True)

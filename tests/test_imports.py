@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("profiler", "exporters", "benchmarks", "reports")
 ROWS = (
-    ("profiler.errors", "profiler.encoding", "profiler.types"),
+    ("profiler.errors", "profiler.encoding", "profiler.written", "profiler.types"),
     (
         "profiler.plugins",
         "profiler.statistics",
@@ -59,6 +59,7 @@ ROWS = (
     (
         "profiler.commands",
         "profiler.cli",
+        "profiler.grammar",
         "benchmarks.predictions",
     ),
 )

@@ -198,7 +198,7 @@ def test_every_item_is_visited_as_often_as_it_says(visits: dict[int, int], seed:
 def test_visits_are_spread_over_all_passes(count: int, few: int, seed: int) -> None:
     """Between two visits of the rare one the frequent ones come about equally often."""
     often = 6 * few
-    order = schedule({**{n: often for n in range(count)}, "rare": few}, random.Random(seed))
+    order = schedule({**dict.fromkeys(range(count), often), "rare": few}, random.Random(seed))
     places = [i for i, item in enumerate(order) if item == "rare"]
     gaps = [b - a for a, b in itertools.pairwise(places)]
     assert all(4 * count <= gap <= 8 * count + 1 for gap in gaps)

@@ -12,7 +12,7 @@ from profiler.errors import BadTarget, TableError
 from profiler.store import now, write_whole
 from profiler.tables.foreign import Reading
 from profiler.tables.table import LatencyTable
-from profiler.types import split_format, split_target
+from profiler.written import split_format, split_target
 
 PACKAGE = "profiler.tables.formats"
 UNKNOWN = "unknown"
