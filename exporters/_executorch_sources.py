@@ -29,7 +29,7 @@ def of_executable(executable: Any) -> list[Source]:
 
 
 def _placed(plan: Any, nodes: list[Any]) -> list[tuple[int, Any]]:
-    """The node behind each instruction; both are in order, and nodes also stand for other things."""
+    """The node behind each instruction; both are in order, but not every node is called."""
     found, rest = [], iter(nodes)
     for place, instruction in enumerate(plan.chains[0].instructions):
         wanted = _called(plan, instruction.instr_args)

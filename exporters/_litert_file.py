@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from profiler.errors import BadModelFile
-from profiler.types import Structure
+from profiler.lineage import NETWORK
+from profiler.types import Source, Structure
 
 TYPES = {"FLOAT32": "fp32", "FLOAT16": "fp16", "FLOAT64": "fp64", "BFLOAT16": "bf16"}
 # Operators that may hold matrix products which no shape in the file tells.
@@ -52,6 +53,13 @@ def structure(path: Path) -> Structure:
         raise BadModelFile(f"{path} is not a whole LiteRT file: {error}") from error
 
 
+def sources(path: Path) -> list[Source]:
+    """The main graph's operators with the modules that the converter wrote into tensors' names."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return _File(schema, path.read_bytes()).sources()
+
+
 class _File:
     """One flatbuffer. Operators are those of the main graph, weights those of all graphs.
 
@@ -80,6 +88,24 @@ class _File:
             outputs=self._end("Outputs"),
             notes=tuple(self._notes(operators)),
         )
+
+    def sources(self) -> list[Source]:
+        """Operators in order, by the names of what they put out."""
+        return [self._source(o) for o in _each(self._graphs[0], "Operators")]
+
+    def _source(self, operator: Any) -> Source:
+        made = [self._tensor_name(operator.Outputs(i)) for i in range(operator.OutputsLength())]
+        taken = [operator.Inputs(i) for i in range(operator.InputsLength())]
+        inputs = [self._tensor_name(i) for i in taken if i >= 0 and not self._is_stored(i)]
+        name = made[0] if made else ""
+        return Source(name, self._name(operator), tuple(inputs), tuple(made), *modules_of(name))
+
+    def _tensor_name(self, index: int) -> str:
+        """A name of its own for each tensor: the converter's may stand twice."""
+        return f"{_text(self._tensors[index].Name())}#{index}"
+
+    def _is_stored(self, index: int) -> bool:
+        return self._bytes(self._model.Buffers(self._tensors[index].Buffer())) > 0
 
     def _builtin(self, operator: Any) -> str:
         code = self._model.OperatorCodes(operator.OpcodeIndex())
@@ -171,6 +197,22 @@ class _File:
         found = [operator.Inputs(i) for i in range(min(2, operator.InputsLength()))]
         kinds = [self._types[self._tensors[i].Type()] for i in found if i >= 0]
         return kinds == ["fp32", "int8"]
+
+
+def modules_of(tensor: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The modules in a tensor's name, the last first, and the classes along that one's path.
+
+    The converter writes `Net/Stage_stages.0/Conv2d_conv1;`, with whole names of classes; operators
+    that it fused stand one after the other.
+    """
+    paths: dict[str, tuple[str, ...]] = {}
+    for part in reversed(tensor.partition("#")[0].split(";")):
+        root, *inner = part.split("/")
+        found = [re.fullmatch(r"((?:\w+\.)*_*[A-Z][A-Za-z0-9]*)_(.+)", p) for p in inner]
+        if "." in root and all(found):
+            path = ".".join(f[2] for f in found if f) or NETWORK
+            paths.setdefault(path, (root, *(f[1] for f in found if f)))
+    return tuple(paths), next(iter(paths.values()), ())
 
 
 def in_order(names: Mapping[str, int], indices: Sequence[int]) -> list[tuple[str, int]]:

@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from exporters import _coreml_program, _torch_graph
+from exporters import _coreml_program, _sources, _torch_graph
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import (
@@ -42,7 +42,7 @@ from profiler.errors import (
     MissingPackage,
     UnsupportedOperator,
 )
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".mlpackage"
 PRECISIONS = ("fp16", "fp32")
@@ -94,12 +94,19 @@ def export(model: Model, out: Path, wanted: Format) -> None:
     if missing():
         raise MissingPackage(f"exporting to Core ML needs torch and coremltools: {INSTALL}")
     with _quiet(out.parent):
-        package, taken_apart = _convert(_exported(model), model, wanted)
+        exported = _exported(model)
+        package, taken_apart = _convert(exported, model, wanted)
         package = _compress(package, wanted)
         if taken_apart:
             package.user_defined_metadata[_coreml_program.TAKEN_APART] = ", ".join(taken_apart)
         package.save(str(out))
     _settle(out)
+    _sources.write(out, _sources.of_program(exported))
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators that were converted, from the file beside the package."""
+    return _sources.read(path)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from exporters import _litert_file, _torch_graph
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".tflite"
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -93,6 +93,11 @@ def in_order(names: Mapping[str, int], indices: Sequence[int]) -> list[tuple[str
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:
     """An ONNX file cannot become a LiteRT file here."""
     raise BadModelFile(f"{graph.path} is an ONNX file; LiteRT's converter takes the torch model")
+
+
+def sources(path: Path) -> list[Source]:
+    """The file's operators with the modules that its tensors' names tell."""
+    return _litert_file.sources(path)
 
 
 def structure(path: Path) -> Structure:

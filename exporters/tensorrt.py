@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from exporters import _nvidia as nvidia
+from exporters import _sources
 from exporters import _tensorrt_engine as engine_file
 from exporters._nvidia import MODULES, NEEDS_GPU, TITLES, gpu
 from profiler import choices
 from profiler.environment import installed
 from profiler.errors import BadModelFile, BadTarget, MissingPackage, UnsupportedOperator
-from profiler.types import Format, Graph, Model, Structure
+from profiler.types import Format, Graph, Model, Source, Structure
 
 SUFFIX = ".engine"
 PRECISIONS = ("fp32", "fp16")
@@ -91,6 +92,7 @@ def export(model: Model, out: Path, wanted: Format) -> None:
     with _graph_beside(out) as graph:
         onnx.export(model, graph, _as_onnx(wanted))
         _build(graph, out, wanted, library)
+        _sources.write(out, onnx.sources(graph))
 
 
 def adopt(graph: Graph, out: Path, wanted: Format) -> None:
@@ -101,6 +103,12 @@ def adopt(graph: Graph, out: Path, wanted: Format) -> None:
     with _graph_beside(out) as copy:
         onnx.adopt(graph, copy, _as_onnx(wanted))
         _build(copy, out, wanted, library)
+        _sources.write(out, onnx.sources(copy))
+
+
+def sources(path: Path) -> list[Source]:
+    """The operators of the graph that the engine was built from, from the file beside it."""
+    return _sources.read(path)
 
 
 def structure(path: Path) -> Structure:

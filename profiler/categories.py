@@ -50,6 +50,9 @@ ANYWHERE = {
     "pooling": "pooling",
     "reduction": "pooling",
 }
+# What compilers take a normalisation or an activation apart into is still that module's work.
+TAKEN_APART = ("element-wise", "reduction")
+INSIDE = {"normalisation": ("norm",), "activation": ("silu", "gelu", "swish", "sigmoid", "act")}
 # What takes its name from the module around it; in classes' names and in paths.
 AROUND = {
     "attention": ("attention", "attn", "mhsa"),
@@ -70,6 +73,11 @@ def weight_of(operator: str) -> int:
 
 def category_of(kind: str, module: str, classes: Sequence[str]) -> str:
     """One of CATEGORIES, from an operator's kind of work and the modules around it."""
+    innermost = [*[c.rpartition(".")[2].lower() for c in classes[-1:]], module.rpartition(".")[2]]
+    if kind in TAKEN_APART:
+        for found, marks in INSIDE.items():
+            if any(mark in word for word in innermost for mark in marks):
+                return found
     if kind in ANYWHERE:
         return ANYWHERE[kind]
     names = [c.rpartition(".")[2].lower() for c in classes if not c.startswith("torch.nn.")]

@@ -23,6 +23,8 @@ NETWORK = "(network)"
 MOVED = ("reshape and layout", "conversion")
 # Looked at first when an operator without a name is sought between its neighbours.
 ALIKE = {"reduction": "pooling"}
+# To a library a 1x1 convolution is a matrix product, and a mean over an image a pooling.
+ROUGHLY = {"convolution": "matrix product", "reduction": "pooling"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +175,41 @@ def _near(name: str, step: Mapping[str, list[str]], claims: Mapping[str, set[str
         else:
             todo += step[other]
     return found
+
+
+def claims_in_order(kernels: Sequence[str], sources: Sequence[Source]) -> list[tuple[str, ...]]:
+    """For each kernel, by its type, the source operator that it is taken for.
+
+    For libraries that name kernels by what they compute alone, but run them in the network's
+    order: the longest sequence that both have in common, by the kind of work.
+    """
+    left = [_roughly(k) for k in kernels]
+    right = [_roughly(s.operator) for s in sources]
+    claims: list[tuple[str, ...]] = [()] * len(kernels)
+    for kernel, source in _in_order(left, right):
+        claims[kernel] = (sources[source].name,)
+    return claims
+
+
+def _roughly(operator: str) -> str:
+    kind = category(operator)
+    return ROUGHLY.get(kind, kind)
+
+
+def _in_order(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
+    """The longest common subsequence of two lists of words, as pairs of places."""
+    best = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i in range(len(left) - 1, -1, -1):
+        for j in range(len(right) - 1, -1, -1):
+            same = best[i + 1][j + 1] + 1 if left[i] == right[j] else 0
+            best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
+    pairs, i, j = [], 0, 0
+    while i < len(left) and j < len(right):
+        if left[i] == right[j] and best[i][j] == best[i + 1][j + 1] + 1:
+            pairs.append((i, j))
+            i, j = i + 1, j + 1
+        elif best[i + 1][j] >= best[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    return pairs

@@ -37,7 +37,7 @@ NAMES: dict[str, str] = {
     "matrix product": """
         matmul gemm linear addmm mm bmm baddbmm fullyconnected batchmatmul einsum
         fusedmatmul xnnfullyconnected xnnbatchmatrixmultiply qlinearmatmul matmulinteger
-        matrixmultiply matmuladd
+        matrixmultiply matmuladd batchmatrixmultiply
     """,
     "attention": """
         scaleddotproductattention scaleddotproductflashattentionforcpu attention multiheadattention scaleddotproduct
@@ -61,7 +61,8 @@ NAMES: dict[str, str] = {
     "pooling": """
         averagepool avgpool avgpool1d avgpool2d averagepool2d maxpool maxpool2d
         globalaveragepool globalmaxpool adaptiveavgpool2d adaptivemaxpool2d
-        xnnavgpooling2d xnnmaxpooling2d xnnglobalavgpooling2d pooling
+        xnnavgpooling2d xnnmaxpooling2d xnnglobalavgpooling2d pooling averagepooling
+        maxpooling globalaveragepooling
     """,
     "reduction": """
         reducemean mean reducesum sum reducemax amax reducemin max min reducel2 var
@@ -79,7 +80,7 @@ NAMES: dict[str, str] = {
         xnnmaximum xnnsquareroot xnnreciprocalsquareroot xnnnegate xnnabs xnnfloor
         xnnceiling xnnexp xnnlog squareddifference greaterequal lessequal logicaland
         logicalnot ge gt le lt eq ne dropout inverse fusedelementwise eltwise elementwise
-        subgraph math
+        subgraph math squareroot reciprocalsquareroot absolute any logicalor
     """,
     "reshape and layout": """
         reshape reshapeas view unsafeview transpose permute flatten squeeze unsqueeze expanddims

@@ -224,7 +224,7 @@ def test_nothing_is_printed_and_nothing_left_behind(
     out, err = capfd.readouterr()
     assert not out
     assert "passes" not in err  # the unit of coremltools' progress bars
-    assert os.listdir(here) == ["model.mlpackage"]
+    assert sorted(os.listdir(here)) == ["model.mlpackage", "model.mlpackage.sources.json"]
     assert not os.listdir(elsewhere)
     assert tempfile.tempdir == str(elsewhere)
 

@@ -324,5 +324,6 @@ def test_nothing_is_printed_and_nothing_is_left_behind(
     out = tmp_path / "model.pte"
     exporter.export(build("wide"), out, whole(backend="coreml"))
     exporter.structure(out)
-    assert list(tmp_path.iterdir()) == [out]
+    beside = out.with_name(out.name + ".sources.json")
+    assert sorted(tmp_path.iterdir()) == [out, beside]
     assert capfd.readouterr().out == ""

@@ -86,7 +86,8 @@ def test_an_engine_is_described_beside_itself_and_nothing_else_is_left(engine: P
     assert [o.partition(": ")[2] for o in held.outputs] == ["fp32[1,4]"]
     assert trt.__version__ in held.notes[0]
     assert any(n.startswith("compiled into ") and "kgen" in n for n in held.notes)
-    assert {p.name for p in engine.parent.iterdir()} == {"net.engine", "net.engine.json"}
+    beside = {"net.engine", "net.engine.json", "net.engine.sources.json"}
+    assert {p.name for p in engine.parent.iterdir()} == beside
 
 
 class Products(nn.Module):

@@ -316,7 +316,7 @@ def test_an_error_of_the_gpu_is_raised(
 def test_layers_have_times_and_the_nodes_that_they_stand_for(described: Path, cuda: Cuda) -> None:
     loaded = session(described, cuda, on(graph="0"))
     (layer,) = runtime.layer_times(loaded, 3)
-    assert layer == runtime.Layer("sum", "kgen", ("node_a", "node_b"), 250_000)
+    assert layer == runtime._tensorrt_profile.Layer("sum", "kgen", ("node_a", "node_b"), 250_000)
 
 
 @pytest.mark.parametrize(

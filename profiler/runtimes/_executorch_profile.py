@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from profiler.errors import BadProfile
-from profiler.lineage import Compiled, trace
-from profiler.operators import category
+from profiler.lineage import Compiled, claims_in_order, trace
 from profiler.statistics import midmean
 from profiler.types import Executed, OperatorTimes, Source
 
 WHOLE_RUN = "Method::execute"
 KERNEL = "native_call_"
 NUMBER = re.compile(r" #\d+$")
-# A 1x1 convolution is a matrix product to XNNPACK, and a mean over an image a pooling.
-ALIKE = {"convolution": "matrix product", "reduction": "pooling", "softmax": "activation"}
 # (name of the kernel, instruction, nanoseconds) in order of execution.
 Call = tuple[str, int, float]
 
@@ -81,39 +78,13 @@ def _claims(
     by_place: dict[int, list[Source]] = {}
     for source in sources:
         by_place.setdefault(int(source.name.partition("/")[0]), []).append(source)
-    found: dict[int, tuple[str, ...]] = dict.fromkeys(range(len(names)), ())
+    found: dict[int, tuple[str, ...]] = {}
     for place in {p for _, p in names}:
         numbers = [i for i, (_, p) in enumerate(names) if p == place]
-        here = by_place.get(place, [])
-        kinds = [_alike(kind_of(NUMBER.sub("", names[i][0]))) for i in numbers]
-        wanted = [_alike(s.operator) for s in here]
-        for kernel, source in in_order(kinds, wanted):
-            found[numbers[kernel]] = (here[source].name,)
+        kernels = [kind_of(NUMBER.sub("", names[i][0])) for i in numbers]
+        claims = claims_in_order(kernels, by_place.get(place, []))
+        found |= dict(zip(numbers, claims, strict=True))
     return found
-
-
-def _alike(operator: str) -> str:
-    kind = category(operator)
-    return ALIKE.get(kind, kind)
-
-
-def in_order(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """The longest common subsequence of two lists of words, as pairs of places."""
-    best = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
-    for i in range(len(left) - 1, -1, -1):
-        for j in range(len(right) - 1, -1, -1):
-            same = best[i + 1][j + 1] + 1 if left[i] == right[j] else 0
-            best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
-    pairs, i, j = [], 0, 0
-    while i < len(left) and j < len(right):
-        if left[i] == right[j] and best[i][j] == best[i + 1][j + 1] + 1:
-            pairs.append((i, j))
-            i, j = i + 1, j + 1
-        elif best[i + 1][j] >= best[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return pairs
 
 
 def profile(

@@ -18,14 +18,16 @@ import functools
 import importlib
 import logging
 import platform
+import statistics
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.types import Target
+from profiler.runtimes import _coreml_profile
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("coreml",)
 UNITS = ("all", "cpu", "cpu_and_gpu", "cpu_and_ne")
@@ -103,7 +105,8 @@ class Session:
         precision = _precision(spec)
         if precision != target.precision:
             raise RuntimeError(f"asked for {target.precision}, the program computes in {precision}")
-        placed = _placement(self._model.get_compiled_model_path(), target.unit)
+        self.compiled = self._model.get_compiled_model_path()
+        placed = _placement(self.compiled, target.unit)
         total = sum(placed.values())
         self.actual = {
             "unit": target.unit,
@@ -196,11 +199,7 @@ def _precision(spec: Any) -> str:
 
 def _placement(compiled: str, unit: str) -> dict[str, int]:
     """Operators by the device that the compute plan of a compiled program prefers for them."""
-    ct = _coremltools()
-    plans = importlib.import_module("coremltools.models.compute_plan")
-    plan = plans.MLComputePlan.load_from_path(
-        path=compiled, compute_units=ct.ComputeUnit[COMPUTE_UNITS[unit]]
-    )
+    plan = _plan(compiled, unit)
     counts: Counter[str] = Counter()
     for function in plan.model_structure.program.functions.values():
         for operator in _operators(function.block):
@@ -208,6 +207,15 @@ def _placement(compiled: str, unit: str) -> dict[str, int]:
             device = type(usage.preferred_compute_device).__name__ if usage else ""
             counts[DEVICES.get(device, "unknown")] += 1
     return dict(counts.most_common())
+
+
+def _plan(compiled: str, unit: str) -> Any:
+    """What Core ML means to do with a compiled program."""
+    ct = _coremltools()
+    plans = importlib.import_module("coremltools.models.compute_plan")
+    return plans.MLComputePlan.load_from_path(
+        path=compiled, compute_units=ct.ComputeUnit[COMPUTE_UNITS[unit]]
+    )
 
 
 def _operators(block: Any) -> Iterator[Any]:
@@ -219,6 +227,33 @@ def _operators(block: Any) -> Iterator[Any]:
             yield operator
         for inner in operator.blocks or ():
             yield from _operators(inner)
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The latency shared out by the compute plan's weights: estimates. Never run on a Mac.
+
+    Nobody outside Apple can time single operators on the Neural Engine.
+    """
+    session = load(path, target)
+    call = session.bind(feeds)
+    for _ in range(warmup):
+        call()
+    latency = statistics.median(session.elapsed_ns(call, 1) for _ in range(runs))
+    plan = _plan(session.compiled, target.unit)
+    operators = [
+        (operator, plan.get_estimated_cost_for_mlprogram_operation(operator))
+        for function in plan.model_structure.program.functions.values()
+        for operator in _operators(function.block)
+    ]
+    weighed = [(o, float(c.weight)) for o, c in operators if c is not None]
+    return _coreml_profile.times_of(weighed, sources, round(latency))
 
 
 def kind_of(error: BaseException) -> str:

@@ -16,15 +16,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from profiler import choices
 from profiler.environment import installed, package_version
-from profiler.errors import BadTarget
+from profiler.errors import BadTarget, NoProfiler
+from profiler.runtimes import _litert_profile
 from profiler.runtimes._litert_engines import Compiled, Interpreted
-from profiler.types import Target
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("litert",)
 UNITS = ("cpu",)
@@ -154,6 +155,31 @@ def _threads() -> set[str]:
         return set(os.listdir("/proc/self/task"))
     except OSError:
         return set()
+
+
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each operator, by the profiler of LiteRT's C interface.
+
+    Raises NoProfiler where that cannot do what the target asks for, BadProfile.
+    """
+    import numpy
+
+    if target.precision == "fp16" or target.options["delegate"] != "xnnpack":
+        raise NoProfiler("LiteRT's profiler is asked for XNNPACK in fp32 or int8 only")
+    last = target.options.get("layout") == "nhwc"
+    arrays = {
+        n: numpy.ascontiguousarray(x.transpose(0, 2, 3, 1) if last and x.ndim == 4 else x)
+        for n, x in feeds.items()
+    }
+    threads = int(target.options["threads"])
+    return _litert_profile.profile(path, threads, arrays, sources, runs, warmup)
 
 
 def own_tool(path: str, target: Target) -> float:

@@ -15,14 +15,14 @@ import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from profiler import choices, plugins
 from profiler.environment import installed
 from profiler.errors import BadModelFile, MissingPackage
-from profiler.types import Target
+from profiler.runtimes import _tensorrt_profile
+from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("tensorrt",)
 UNITS = ("cuda",)
@@ -317,32 +317,28 @@ def load(path: str, target: Target) -> Session:
     return Session(path, target, trt, cuda, exporter.nvidia.log_of(library))
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A layer of an engine: the ONNX nodes that it stands for, and its time with profiling on."""
+def profile(
+    path: str,
+    target: Target,
+    feeds: Mapping[str, Any],
+    sources: Sequence[Source],
+    runs: int,
+    warmup: int,
+) -> OperatorTimes:
+    """The time of each layer, by TensorRT's profiler, which wants graph=0. Never run on a GPU.
 
-    name: str
-    kind: str
-    nodes: tuple[str, ...]
-    time_ns: int
-
-
-def layers(path: str, target: Target, runs: int = 50) -> list[Layer]:
-    """The time of each layer: the median of `runs` runs under TensorRT's profiler.
-
-    The profiler sets events around every layer, so the sum is more than the latency; what counts
-    are the shares. Inputs are random.
+    The profiler sets events around every layer, so the sum may be more than the latency.
     """
-    import numpy
-
     session = load(path, dataclasses.replace(target, options={**target.options, "graph": "0"}))
-    generator = numpy.random.default_rng(0)
-    session.bind({n: abs(generator.standard_normal(s)).astype(k) for n, s, k in session.inputs})
-    return layer_times(session, runs)
+    call = session.bind(feeds)
+    for _ in range(warmup):
+        call()
+    latency = statistics.median(session.elapsed_ns(call, 1) for _ in range(runs))
+    return _tensorrt_profile.times_of(layer_times(session, runs), sources, round(latency))
 
 
-def layer_times(session: Session, runs: int) -> list[Layer]:
-    """`layers` of a session of graph=0 with its inputs bound."""
+def layer_times(session: Session, runs: int) -> list[_tensorrt_profile.Layer]:
+    """Each layer's median of `runs` runs, of a session of graph=0 with its inputs bound."""
     base: Any = session.trt.IProfiler
     times_ns: dict[str, list[int]] = {}
 
@@ -363,7 +359,7 @@ def layer_times(session: Session, runs: int) -> list[Layer]:
             raise RuntimeError("TensorRT reports no times of layers; they need graph=0")
     told = {str(one.get("Name")): one for one in session.layers}
     return [
-        Layer(
+        _tensorrt_profile.Layer(
             name,
             str(told.get(name, {}).get("LayerType", "unknown")),
             tuple(re.findall(r"\[ONNX Layer: ([^\]]+)\]", str(told.get(name, {}).get("Metadata")))),
