@@ -40,7 +40,8 @@ NAMES: dict[str, str] = {
         matrixmultiply matmuladd batchmatrixmultiply
     """,
     "attention": """
-        scaleddotproductattention scaleddotproductflashattentionforcpu attention multiheadattention scaleddotproduct
+        scaleddotproductattention scaleddotproductflashattentionforcpu attention
+        multiheadattention scaleddotproduct
     """,
     "normalisation": """
         batchnormalization batchnorm layernormalization layernorm groupnormalization

@@ -1,4 +1,4 @@
-"""What stands in front of a chain of blocks, and a network that does nothing."""
+"""What stands in front of a chain of blocks."""
 
 from __future__ import annotations
 
@@ -36,13 +36,3 @@ def anchor(shapes: Sequence[Sequence[int]]) -> Model:
 
     inputs = tuple(torch.randn(1, 4, *((s[0], 1) if len(s) == 2 else s[-2:])) for s in shapes)
     return Model(Anchor().eval(), inputs)
-
-
-def nothing() -> Model:
-    """A network that does nothing: what remains is the cost of a call.
-
-    Input and output (1, 4, 7, 7), float32.
-    """
-    import torch
-
-    return Model(torch.nn.Identity(), (torch.randn(1, 4, 7, 7),))

@@ -92,8 +92,8 @@ def block(key: str) -> Block:
     if family in ("embedding", "embedding_from_tokens") and len(numbers) == 3:
         place, before, after = numbers
         names = {"resolution": place, "channels_in": before, "channels_out": after}
-        tokens = family == "embedding_from_tokens"
-        takes = (4 * place**2, before) if tokens else (before, 2 * place, 2 * place)
+        from_map = family == "embedding"
+        takes = (before, 2 * place, 2 * place) if from_map else (4 * place**2, before)
         return _block(key, names, takes, (after, place, place))
     if family in ("mb4d", "flat") and len(numbers) == 2:
         place, width = numbers

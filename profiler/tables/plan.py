@@ -49,7 +49,7 @@ def block(space: Space, key: str) -> Block:
     """The block behind a row of the space, an anchor, or the network that does nothing."""
     if key == NOTHING:
         shape: Shape = (4, 7, 7)
-        workload = Workload("benchmarks.blocks.anchors:nothing", {}, key)
+        workload = Workload("benchmarks.blocks.nothing:nothing", {}, key)
         return Block(workload, (shape,), (shape,))
     if key.startswith(ANCHOR):
         shapes = tuple(
