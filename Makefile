@@ -7,6 +7,7 @@ PACKAGES := torch torchvision timm numpy onnx onnxscript onnxruntime matplotlib 
 COMPILERS := openvino coremltools litert-torch executorch \
 	tensorrt-rtx-cu13-libs tensorrt-rtx-cu13-bindings cuda-bindings
 TABLES := pyarrow PyYAML
+REPORTS := vl-convert-python
 TOOLS := pytest hypothesis ruff mypy setuptools wheel
 
 .PHONY: demo test check clean
@@ -33,7 +34,7 @@ $(VENV)/ready: constraints.txt Makefile
 # The first packages are named again, so that no compiler brings another torch.
 $(VENV)/complete: $(VENV)/ready
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		$(PACKAGES) $(COMPILERS) $(TABLES) $(TOOLS)
+		$(PACKAGES) $(COMPILERS) $(TABLES) $(REPORTS) $(TOOLS)
 	touch $@
 
 clean:

@@ -53,8 +53,9 @@ def _single(
     names |= {n: f"weight{i}" for i, n in enumerate(node.input) if n and n not in fed}
     names |= {n: f"output{i}" for i, n in enumerate(node.output) if n}
     for old in fed:
-        single.graph.input.add().CopyFrom(values[old])
-        single.graph.input[-1].name = names[old]
+        described = single.graph.input.add()
+        described.name = names[old]
+        described.type.CopyFrom(values[old].type)
     for old in dict.fromkeys(node.input):
         if old in weights:
             single.graph.initializer.add().CopyFrom(weights[old])
@@ -65,14 +66,15 @@ def _single(
             copy.name, copy.output[0] = names[old], names[old]
     copy = single.graph.node.add()
     copy.CopyFrom(node)
-    copy.name = "operator"
+    copy.name, copy.doc_string = "operator", ""
     del copy.metadata_props[:]
     copy.input[:] = [names.get(n, "") for n in node.input]
     copy.output[:] = [names.get(n, "") for n in node.output]
     for old in node.output:
         if old:
-            single.graph.output.add().CopyFrom(values[old])
-            single.graph.output[-1].name = names[old]
+            described = single.graph.output.add()
+            described.name = names[old]
+            described.type.CopyFrom(values[old].type)
     return single
 
 

@@ -87,6 +87,7 @@ def by_operator(
         factor,
         median([p.times.latency_ns / p.plain_ns for p in profiles]),
         len(profiles),
+        median([p.times.event_ns for p in profiles]),
     )
     rest = latency_ns - overhead - sum(r.time_ns for r in rows)
     whole = Breakdown(

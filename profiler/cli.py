@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import profiler
 from profiler.errors import OpclockError
-from profiler.grammar import breakdown, comparison, experiments, single, tables
+from profiler.grammar import breakdown, comparison, experiments, reports, single, tables
 
 EPILOG = """\
 examples:
@@ -29,6 +29,7 @@ examples:
   opclock breakdown efficientformer_l1 --by category --plot l1.png
   opclock bench activation --on host/onnxruntime host/openvino
   opclock observations --on host/onnxruntime
+  opclock report compared.json breakdown.json v1.json -o report.html
   opclock demo -o demo.html
 
 exit codes: 0 done, 1 a measured thing failed, 2 wrong usage, 130 interrupted.
@@ -46,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"opclock {profiler.__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for grammar in (single, tables, comparison, experiments, breakdown):
+    for grammar in (single, tables, comparison, experiments, breakdown, reports):
         grammar.add(commands)
     return top
 

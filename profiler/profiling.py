@@ -23,10 +23,10 @@ from profiler.types import Artifact, OperatorTimes, Source, Target
 from profiler.worker import random_feeds
 
 # A profile lasts about so long, and has at least and at most so many inferences.
-LASTS_NS = 700_000_000
+LASTS_NS = 400_000_000
 FEWEST_RUNS, MOST_RUNS = 20, 300
 WARMUP_RUNS = 10
-WARMUP_NS = 100_000_000
+WARMUP_NS = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,12 +269,14 @@ class OperatorTimes:
     """What a runtime's profiler tells of one process.
 
     `latency_ns` is that of an inference under the profiler, `between_ns` how much of it lies
-    between and around the operators: the runtime's own work, and the profiler's.
+    between and around the operators: the runtime's own work, and the profiler's. `event_ns` is
+    what the profiler itself takes of each operator's time; it has been taken off.
     """
 
     executed: tuple[Executed, ...]
     latency_ns: int
     between_ns: float
+    event_ns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,12 +310,14 @@ class Scaling:
 
     `summed_ns` is the sum of the operators as profiled, `factor` what the rows were multiplied by,
     `profiler_factor` the latency with the profiler over the one without, in the same processes.
+    `event_ns` was measured as the profiler's own part of each operator's time, and taken off it.
     """
 
     summed_ns: int
     factor: float
     profiler_factor: float
     processes: int
+    event_ns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,10 @@ def _sentences(parts: Breakdown) -> list[str]:
             f" unscaled, scaled by {scaling.factor:.4f}; the profiler makes an inference take "
             f"{scaling.profiler_factor:.3f} times as long; closure {100 * closure(parts):+.2f} %"
         )
+        if scaling.event_ns:
+            said.append(
+                f"the profiler's own {latency(scaling.event_ns)} were taken off each operator"
+            )
     known = coverage(parts)
     if any(r.joined for r in parts.rows):
         said.append(

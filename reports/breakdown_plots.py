@@ -56,7 +56,8 @@ def check(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _settings() -> Iterator[None]:
+def settings() -> Iterator[None]:
+    """Matplotlib's own defaults and ours; whatever was set before comes back afterwards."""
     import matplotlib
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -68,7 +69,8 @@ def _settings() -> Iterator[None]:
         yield
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture whole; its kind is the file's ending."""
     kind = path.suffix.lower().removeprefix(".")
     # A date would make two pictures of the same figures two files.
     dated: Any = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
@@ -83,7 +85,7 @@ def draw_bars(found: Sequence[Breakdown], path: Path) -> None:
     check(path)
     from matplotlib.figure import Figure
 
-    with _settings():
+    with settings():
         height = min(MOST_INCHES, 1.75 + BAR_INCHES * len(found))
         figure = Figure(figsize=(8.6, height), layout="constrained")
         axes = figure.subplots()
@@ -103,7 +105,7 @@ def draw_bars(found: Sequence[Breakdown], path: Path) -> None:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("latency (ms)")
         figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8.5)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _time_ms(parts: Breakdown, category: str) -> float:
@@ -184,7 +186,7 @@ def draw_rings(found: Sequence[Breakdown], path: Path) -> None:
     check(path)
     from matplotlib.figure import Figure
 
-    with _settings():
+    with settings():
         columns = min(3, len(found))
         rows = math.ceil(len(found) / columns)
         figure = Figure(figsize=(6.4 * columns, 6.9 * rows), layout="constrained")
@@ -194,7 +196,7 @@ def draw_rings(found: Sequence[Breakdown], path: Path) -> None:
             seen |= _draw_sunburst(axes, parts)
         marks = [_mark(c) for c in LOOKS if c in seen]
         figure.legend(handles=marks, loc="outside lower center", ncols=5, frameon=False)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _mark(category: str) -> Any:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from profiler.errors import MissingPackage
 from profiler.tables.table import LatencyTable, Network
 from profiler.types import Breakdown, BreakdownRow
+from reports.text import MINUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INSTALL = "pip install matplotlib==3.11.2"
-MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 BLUE, GREEN, VERMILLION, PURPLE = "#0072B2", "#009E73", "#D55E00", "#CC79A7"
 INK, GREY, BAND_COLOUR = "#222222", "#767676", "#e4e4e4"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+MINUS = "\N{MINUS SIGN}"
+
 
 def latency(ns: float) -> str:
     """A latency in the unit that leaves it between 1 and 1000: '13.31 ms'."""
@@ -19,6 +21,17 @@ def bounds(low_ns: float, high_ns: float) -> str:
         if high_ns >= size:
             return f"{low_ns / size:.4g}-{high_ns / size:.4g} {unit}"
     return f"{low_ns:.0f}-{high_ns:.0f} ns"
+
+
+def fixed(value: float, digits: int, sign: str = "") -> str:
+    """A number with so many digits behind the point; with `sign` "+" always signed."""
+    # Adding zero turns a rounded -0.0 into 0.0.
+    return f"{round(value, digits) + 0.0:{sign}.{digits}f}".replace("-", MINUS)
+
+
+def milliseconds(ns: float) -> str:
+    """Milliseconds with four significant digits, for sentences."""
+    return f"{ns / 1e6:#.4g}".removesuffix(".").replace("-", MINUS)
 
 
 def size(count: float) -> str:

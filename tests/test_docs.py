@@ -14,7 +14,14 @@ from profiler.tables import plan as planning
 from profiler.tables.table import Entry, LatencyTable, save
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/METHOD.md", "docs/JSON.md", "docs/TABLES.md"]
+DOCUMENTS = [
+    "benchmarks/README.md",
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/METHOD.md",
+    "docs/JSON.md",
+    "docs/TABLES.md",
+]
 DOCUMENTS += ["docs/BREAKDOWN.md"]
 COMMAND = re.compile(r"^    python profile\.py (.*?)(?:\s+#.*)?$", re.MULTILINE)
 

@@ -67,7 +67,7 @@ PLUGINS = ("exporters", "benchmarks", "profiler.runtimes")
 FRAMEWORKS = {"torch", "torchvision", "timm", "onnx", "onnxruntime", "onnxscript", "numpy"}
 FRAMEWORKS |= {"coremltools", "openvino", "executorch", "torchao", "litert_torch", "ai_edge_litert"}
 FRAMEWORKS |= {"ai_edge_quantizer", "tensorrt", "tensorrt_rtx_bindings", "flatbuffers"}
-FRAMEWORKS |= {"matplotlib", "rich", "pandas", "google", "pyarrow", "yaml"}
+FRAMEWORKS |= {"matplotlib", "rich", "pandas", "google", "pyarrow", "yaml", "vl_convert"}
 FILES = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
 
 

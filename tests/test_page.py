@@ -68,7 +68,7 @@ def demo(measured_ns: int = 3_100_000, **changes: object) -> Demonstration:
 class Reader(HTMLParser):
     """Collects tags, identifiers, references and text; unbalanced tags are an error."""
 
-    VOID = frozenset({"meta", "br"})
+    VOID = frozenset({"meta", "br", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

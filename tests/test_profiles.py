@@ -123,6 +123,12 @@ def test_an_opened_convolution_keeps_the_module_of_its_weights() -> None:
     assert [c.rpartition(".")[2] for c in stem.classes] == ["Transformer", "Sequential"]
 
 
+def test_the_profilers_own_part_is_taken_off_each_operator() -> None:
+    times = {("a", "Conv"): [9_000.0] * 4, ("b", "Reshape"): [1_000.0] * 4}
+    found = _onnxruntime_profile.executed(times, [], [], event_ns=1_500)
+    assert [e.time_ns for e in found] == [7_500, 0]
+
+
 # Tolerance --------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from profiler.grammar import (
     measuring,
     output,
     positive,
+    reports,
     share,
 )
 
@@ -104,5 +105,6 @@ def add(commands: Any) -> None:
             help="architectures by name or in writing, or a file with one a line",
         )
     exchange.add(actions)
+    reports.add_table_actions(actions)
     for name, one in (("build", build), ("show", show), ("predict", predict), ("check", check)):
         one.set_defaults(run=f"profiler.commands.tables:run_table_{name}")

@@ -182,7 +182,7 @@ def profile(
 
     Raises BadProfile.
     """
-    options = session_options(target)
+    options = functools.partial(session_options, target)
     return _onnxruntime_profile.profile(
         path, options, provider(target), feeds, sources, runs, warmup
     )

@@ -145,13 +145,13 @@ def between(place: Place, points: Mapping[Place, float], step: int = 1) -> float
     """
     if place in points:
         return points[place]
+    boxes = _boxes(place, points)
+    if not boxes:
+        return None
     if step > 1 and (above := _upstairs(place, step)) != place:
         found = between(above, points)
         if found is not None:
             return found
-    boxes = _boxes(place, points)
-    if not boxes:
-        return None
     low, high = min(boxes, key=lambda box: _volume(*box))
     total = 0.0
     for corner in range(2 ** len(place)):
