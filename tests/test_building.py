@@ -108,12 +108,12 @@ def test_what_is_built_is_not_measured_again(built: Path, checkout: Path) -> Non
 
 def test_composed_artifacts_are_deleted_after_the_build(built: Path) -> None:
     left = list((built / "store" / "artifacts").iterdir())
-    assert len(left) == 7, "only the blocks remain"
+    assert len(left) == 9, "only six blocks, two anchors and the network of nothing remain"
     assert not list((built / "store" / "staging").iterdir())
 
 
 def test_a_check_lists_predicted_and_measured_of_each_network(built: Path, checkout: Path) -> None:
-    arguments = ("table", "check", "tiny.json", "--archs", "16x3", "--seed", "5", "--count", "2")
+    arguments = ("table", "check", "tiny.json", "--archs", "16/3", "--seed", "5", "--count", "2")
     check = start(checkout, built, *arguments, "--json", "--store", "store")
     output, errors = finish(check)
     assert check.returncode in (0, 1), errors
@@ -123,7 +123,7 @@ def test_a_check_lists_predicted_and_measured_of_each_network(built: Path, check
         assert network["predicted_ns"] > 0
         assert network["measured_ns"] > 0
     names = [n["architecture"] for n in result["networks"]]
-    assert names[0] == "16x3"
+    assert names[0] == "16/3"
     table = json.loads((built / "tiny.json").read_text())
     used = {n["architecture"] for n in table["references"] + table["closure_networks"]}
     assert not used & set(names[1:]), "networks that took part in the table were drawn"

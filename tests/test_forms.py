@@ -107,8 +107,8 @@ def test_a_malformed_format_is_refused_in_its_own_words(
         ("onnxruntime:fp16", "onnx:fp16,calibration=random,gelu=exact,opset=20,profile=none"),
         ("openvino:bf16", "openvino:fp32,calibration=random,opset=20,source=onnx"),
         ("openvino:format=onnx", "onnx:fp32,calibration=random,gelu=exact,opset=20,profile=none"),
-        ("torch_inductor:threads=2", "aoti:fp32,freezing=1,threads=2,unit=cpu"),
-        ("torch_inductor:cuda", "aoti:fp32,freezing=1,threads=1,unit=cuda"),
+        ("torch_inductor:threads=2", "aoti:fp32,freezing=1,marks=0,threads=2,unit=cpu"),
+        ("torch_inductor:cuda", "aoti:fp32,freezing=1,marks=0,threads=1,unit=cuda"),
         ("torch_eager:threads=2", "exported_program:fp32"),
     ],
 )  # fmt: skip

@@ -88,7 +88,7 @@ def test_a_part_is_tried_with_few_values() -> None:
         (S0.replace("2-2-6-4/2-2/4-4/", "1-2-6-4/2-2/4/"), "depths1=1"),
         (S0.replace("/2-2/4", "/2-7/4"), "attention2=7"),
         (S0.replace("/2-2/4", "/2-5/4"), "attention2 is 5, depths4 has only 4"),
-        (S0.replace("/4-3-3-3-4-4", "/4-3-3-3-4-4.5"), "expansions36=4.5"),
+        (S0.replace("/4-3-3-3-4-4", "/4-3-3-3-4-4.5"), "expansions3_6=4.5"),
         (S0.replace("/4-3-3-3-4-4", "/4-3-3-3-4"), "expansions3 has 5 of 6"),
     ],
 )
