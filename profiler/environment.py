@@ -8,6 +8,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime",
 
 def host() -> Device:
     """The machine that opclock itself runs on."""
-    facts = hardware()
+    return device_of(hardware())
+
+
+def device_of(facts: Mapping[str, Any]) -> Device:
+    """The machine that `hardware` describes. Raises KeyError on facts that are not whole."""
     cores = facts["cores"]
     description = f"{facts['cpu']}, {cores} core{'s' if cores != 1 else ''}, {facts['system']}"
     parts = ("cpu", "cores", "machine", "caches", "system")

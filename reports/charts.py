@@ -23,9 +23,11 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 INK, DIM, LINE, PAPER = "var(--ink)", "var(--dim)", "var(--line)", "var(--paper)"
 BAR, GROUP_BAR, DOT_ROW = 22, 11, 18
+# One that can be measured before it is drawn, so that no two words overlap.
+FONT = 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif'
 CONFIG: Spec = {
     "background": None,
-    "font": "inherit",
+    "font": FONT,
     "view": {"stroke": None},
     "axis": {
         "labelColor": INK,
@@ -62,7 +64,7 @@ def library() -> str:
         import vl_convert
     except ImportError as error:
         raise MissingPackage(f"the page's figures need vl-convert: {INSTALL}") from error
-    return vl_convert.javascript_bundle()
+    return vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its snippet may be left out
 
 
 def bars(rows: Rows, quantity: str, series: Sequence[str], hover: Mapping[str, str]) -> Spec:
@@ -77,7 +79,7 @@ def bars(rows: Rows, quantity: str, series: Sequence[str], hover: Mapping[str, s
         place["yOffset"] = {"field": "series", "type": "nominal", "sort": list(series)}
     inner = {"step": GROUP_BAR, "for": "offset"} if grouped else {"step": BAR}
     scale = {"domain": list(series), "range": _cycled(COLOURS, len(series))}
-    colour = {"field": "series", "type": "nominal", "scale": scale}
+    colour: dict[str, Any] = {"field": "series", "type": "nominal", "scale": scale}
     colour["legend"] = {"columns": 1} if grouped else None
     value = {"field": "value", "type": "quantitative", "title": quantity, "scale": {"zero": True}}
     bar = {
@@ -93,7 +95,9 @@ def bars(rows: Rows, quantity: str, series: Sequence[str], hover: Mapping[str, s
     return _whole(rows, {"height": inner, "encoding": place, "layer": layers})
 
 
-def stacks(rows: Rows, totals: Rows, quantity: str, looks: Mapping[str, str]) -> Spec:
+def stacks(
+    rows: Rows, totals: Rows, quantity: str, looks: Mapping[str, str], hover: Mapping[str, str]
+) -> Spec:
     """A bar for each label, its parts one after the other; totals behind them.
 
     Rows have `label`, `part`, `place` (of the part, in order) and `value`; totals `label`, `value`
@@ -101,7 +105,6 @@ def stacks(rows: Rows, totals: Rows, quantity: str, looks: Mapping[str, str]) ->
     """
     present = [p for p in looks if any(r["part"] == p for r in rows)]
     scale = {"domain": present, "range": [looks[p] for p in present]}
-    shown = {"part": "part", "text": "time", "share": "share"}
     layer = {
         "params": [{"name": "picked", "select": _by_legend("part"), "bind": "legend"}],
         "mark": {"type": "bar", "stroke": PAPER, "strokeWidth": 0.7},
@@ -121,7 +124,7 @@ def stacks(rows: Rows, totals: Rows, quantity: str, looks: Mapping[str, str]) ->
             },
             "order": {"field": "place", "type": "quantitative"},
             "opacity": {"condition": {"param": "picked", "value": 1}, "value": 0.2},
-            "tooltip": _hovers({"label": "", **shown}),
+            "tooltip": _hovers(hover),
         },
     }
     total = {
@@ -132,8 +135,8 @@ def stacks(rows: Rows, totals: Rows, quantity: str, looks: Mapping[str, str]) ->
             "text": {"field": "text", "type": "nominal"},
         },
     }
-    spec = {"height": {"step": BAR}, "encoding": _places("label"), "layer": [layer, total]}
-    return _whole(rows, spec)
+    layers = [layer, total] if totals else [layer]
+    return _whole(rows, {"height": {"step": BAR}, "encoding": _places("label"), "layer": layers})
 
 
 def chosen(spec: Spec, subjects: Sequence[str]) -> Spec:
@@ -149,30 +152,37 @@ def chosen(spec: Spec, subjects: Sequence[str]) -> Spec:
     return {**spec, "params": [choice], "transform": picked}
 
 
-def dots(rows: Rows, quantity: str, groups: Mapping[str, str], hover: Mapping[str, str]) -> Spec:
+def dots(
+    rows: Rows,
+    quantity: str,
+    groups: Mapping[str, str],
+    hover: Mapping[str, str],
+    beside: bool = False,
+) -> Spec:
     """A dot with its interval for each label, on a logarithmic axis with a line at 1.
 
-    Rows have `label`, `group`, `value`, `low` and `high`; `groups` are the groups' colours.
+    Rows have `label`, `group`, `value`, `low` and `high`; `groups` are the groups' colours. Groups
+    stand `beside` each other where labels have several.
     """
     marks = _marked("group", list(groups), list(groups.values()))
     value = {
         "field": "value",
         "type": "quantitative",
         "title": quantity,
-        "scale": {"type": "log", "nice": False, "zero": False},
+        "scale": {"type": "log", "nice": False, "padding": 8},
         "axis": {"format": "~g", "tickCount": 6},
     }
     dot = {
-        "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+        "mark": {"type": "point", "filled": True, "size": 55 if beside else 80, "opacity": 1},
         "encoding": {"x": value, **marks, "tooltip": _hovers(hover)},
     }
-    return _whole(
-        rows,
-        {
-            "height": {"step": DOT_ROW},
-            "layer": [_line_at("x", 1), _over(_interval(), "label"), _over(dot, "label")],
-        },
-    )
+    place = _places("label")
+    height: Spec = {"step": DOT_ROW}
+    if beside:
+        place["yOffset"] = {"field": "group", "type": "nominal", "sort": list(groups)}
+        height = {"step": GROUP_BAR, "for": "offset"}
+    layers = [_line_at("x", 1), _over(_interval(), place), _over(dot, place)]
+    return _whole(rows, {"height": height, "layer": layers})
 
 
 def agreement(rows: Rows, groups: Mapping[str, str], hover: Mapping[str, str]) -> Spec:
@@ -247,11 +257,11 @@ def curves(rows: Rows, axis: str, panels: bool, groups: Mapping[str, str]) -> Sp
     layer = {"layer": [line, whisker, points]}
     if not panels:
         return _whole(rows, {"height": 260, **layer})
-    head = {"field": "panel", "type": "nominal", "sort": None, "title": None}
+    order = list(dict.fromkeys(r["panel"] for r in rows))
+    head = {"field": "panel", "type": "nominal", "sort": order, "title": None}
     small = {"width": 130, "height": 120, **layer}
     whole = _whole(rows, {"facet": head, "columns": 4, "spec": small})
-    del whole["width"]
-    return whole
+    return {k: v for k, v in whole.items() if k not in ("width", "autosize")}
 
 
 # Parts ------------------------------------------------------------------------------------------
@@ -259,15 +269,17 @@ def curves(rows: Rows, axis: str, panels: bool, groups: Mapping[str, str]) -> Sp
 
 def _whole(rows: Rows, spec: Spec) -> Spec:
     """A specification with its data; as wide as the place that it is put into."""
-    return {"config": CONFIG, "width": "container", "data": {"values": list(rows)}, **spec}
+    fit = {"type": "fit-x", "contains": "padding"}
+    data = {"values": list(rows)}
+    return {"config": CONFIG, "width": "container", "autosize": fit, "data": data, **spec}
 
 
 def _places(field: str) -> Spec:
     return {"y": {"field": field, "type": "nominal", "sort": None, "title": None}}
 
 
-def _over(layer: Spec, field: str) -> Spec:
-    return {**layer, "encoding": {**_places(field), **layer["encoding"]}}
+def _over(layer: Spec, place: Spec) -> Spec:
+    return {**layer, "encoding": {**place, **layer["encoding"]}}
 
 
 def _interval() -> Spec:

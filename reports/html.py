@@ -21,6 +21,8 @@ Row = Sequence[str]
 ASSETS = Path(__file__).parent / "assets"
 # More rows than a browser sorts in the blink of an eye.
 MOST_ROWS = 20_000
+# Longer texts than this are broken into lines.
+LONG = 48
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -56,6 +58,16 @@ class Figure:
 
 
 Cell = str | Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a page that answers a question; `answers` are markup for the page's summary."""
+
+    anchor: str
+    question: str
+    answers: tuple[str, ...]
+    body: str
 
 
 def page(title: str, body: str, scripts: Sequence[str] = ()) -> str:
@@ -111,6 +123,12 @@ def chart(spec: Mapping[str, Any], caption: str, command: str, label: str) -> st
 </figure>"""
 
 
+def navigation(links: Sequence[tuple[str, str]]) -> str:
+    """Links to the sections of a page."""
+    items = "".join(f'<li><a href="#{name}">{escape(text)}</a></li>' for name, text in links)
+    return f'<nav aria-label="Sections"><ul>{items}</ul></nav>'
+
+
 def again(command: str) -> str:
     """The command that makes a figure again, folded away, to be copied."""
     if not command:
@@ -155,7 +173,8 @@ def flush(number: bool) -> str:
 
 def _data_cell(cell: Cell) -> str:
     if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
+        wraps = ' class="long"' if len(cell) > LONG else ""
+        return f"<td{wraps}>{escape(cell)}</td>"
     value = "" if cell.value is None else f"{cell.value:.10g}"
     hover = f' title="{escape(cell.hover)}"' if cell.hover else ""
     return f'<td class="n" data-v="{value}"{hover}>{escape(cell.text)}</td>'

@@ -57,7 +57,8 @@ def _summary(demo: Demonstration, name: str) -> str:
 <h1>{escape(name)}: predicted and measured</h1>
 <p class="headline">{escape(name)} was predicted to take
 <strong>{milliseconds(foretold.latency_ns)} ms</strong> (95 % interval {milliseconds(low)} to
-{milliseconds(high)} ms{doubt}) and measured to take <strong>{milliseconds(found.measured_ns)} ms</strong>: the prediction is
+{milliseconds(high)} ms{doubt}) and measured to take
+<strong>{milliseconds(found.measured_ns)} ms</strong>: the prediction is
 <strong>{abs(found.error_percent):.2f} %</strong> {side} the measurement, which lies {within} the
 interval.</p>
 <p>These are times for one image on {escape(table.device.get("description", "this device"))}. The
@@ -69,7 +70,8 @@ goes, and how both were found.</p>
 
 
 def _closure(closure: Closure | None) -> str:
-    return f"<section>\n<h2>How good the table is</h2>\n{trust.closure_figures(closure)}\n</section>"
+    figures = trust.closure_figures(closure)
+    return f"<section>\n<h2>How good the table is</h2>\n{figures}\n</section>"
 
 
 def _networks(demo: Demonstration, name: str) -> str:

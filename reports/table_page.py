@@ -19,7 +19,7 @@ from reports.text import bounds, fixed, latency
 MOST_PANELS = 24
 GROUPS = {
     "measured": charts.COLOURS[0],
-    "interpolated": charts.COLOURS[1],
+    "interpolated": charts.COLOURS[3],
     "imported": charts.COLOURS[2],
 }
 HEAD = (
@@ -62,17 +62,12 @@ def _head(table: LatencyTable, findings: Sequence[Finding]) -> str:
         ("lint", "What is wrong"), ("provenance", "Provenance and method"),
     )  # fmt: skip
     return f"""<header>
-<h1>Latency table: {escape(table.space)} on {escape(table.target)}</h1>
+<h1>Latency table of {escape(table.space)}</h1>
+<p class="note">{escape(table.target)}</p>
 <p class="headline">A table of {entries:,} entries, taken on
 {escape(table.device.get("description", "a device"))}: {said}. Its file has {lint}.</p>
-{navigation(links)}
+{html.navigation(links)}
 </header>"""
-
-
-def navigation(links: Sequence[tuple[str, str]]) -> str:
-    """Links to the sections of a page."""
-    items = "".join(f'<li><a href="#{name}">{escape(text)}</a></li>' for name, text in links)
-    return f'<nav aria-label="Sections"><ul>{items}</ul></nav>'
 
 
 def _closure(table: LatencyTable, path: str) -> str:
@@ -112,6 +107,8 @@ def _family(family: Family, path: str) -> str:
         step = (len(names) - 1) / (MOST_PANELS - 1)
         kept = [names[round(i * step)] for i in range(MOST_PANELS)]
     rows = [_point(n, width, e) for n in kept for width, e in family.panels[n]]
+    # What was measured is drawn last, above the others.
+    rows.sort(key=lambda r: (names.index(r["panel"]), r["group"] == "measured"))
     present = {s: c for s, c in GROUPS.items() if any(r["group"] == s for r in rows)}
     panels = len(names) > 1
     spec = charts.curves(rows, family.axis, panels, present)
@@ -186,7 +183,7 @@ def _ms(ns: int) -> Figure:
 
 
 def _findings(findings: Sequence[Finding], path: str) -> str:
-    rows = [
+    rows: list[list[str | Figure]] = [
         [Figure(str(f.line or ""), f.line or None), f.severity, f.rule, f.key, f.message]
         for f in findings
     ]

@@ -48,7 +48,8 @@ def draw(table: LatencyTable, family: str, path: Path) -> int:
             axes = figure.add_subplot(rows, columns, number)
             axes.set_title(title, fontsize=9.5)
             _draw_curve(axes, points, seen)
-            axes.set(xlabel=axis, ylabel="time of a block (ms)" if number % columns < 2 else "")
+            first = (number - 1) % columns == 0
+            axes.set(xlabel=axis, ylabel="time of a block (ms)" if first else "")
         figure.legend(
             list(seen.values()), list(seen), loc="outside lower center", ncols=3, frameon=False
         )
@@ -57,7 +58,7 @@ def draw(table: LatencyTable, family: str, path: Path) -> int:
 
 
 def _panels(found: Sequence[Family], wanted: str) -> list[Panel]:
-    panels = [
+    panels: list[Panel] = [
         (f"{f.name}, {name}" if name else f.name, f.axis, points)
         for f in found
         if f"{f.name}/".startswith(wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 MINUS = "\N{MINUS SIGN}"
@@ -32,6 +33,24 @@ def fixed(value: float, digits: int, sign: str = "") -> str:
 def milliseconds(ns: float) -> str:
     """Milliseconds with four significant digits, for sentences."""
     return f"{ns / 1e6:#.4g}".removesuffix(".").replace("-", MINUS)
+
+
+def short_targets(targets: Sequence[str]) -> dict[str, str]:
+    """Targets without the device and the options that all of them share.
+
+    Where that makes two of them alike, all stay as they are.
+    """
+    words = {t: re.split(r"[:,]", t) for t in targets}
+    shared = set.intersection(*(set(w[1:]) for w in words.values())) if words else set()
+    one_device = len({w[0].partition("/")[0] for w in words.values()}) == 1
+    short = {
+        t: ", ".join(
+            [w[0].partition("/")[2] or w[0] if one_device else w[0]]
+            + [word for word in w[1:] if word not in shared]
+        )
+        for t, w in words.items()
+    }
+    return short if len(set(short.values())) == len(short) else {t: t for t in targets}
 
 
 def size(count: float) -> str:

@@ -50,7 +50,7 @@ def figures_of(closure: Closure) -> str:
             ("Mean error", f"{closure.mape_percent:.2f} %", "mean of the absolute errors (MAPE)"),
             ("95th percentile", f"{closure.p95_percent:.2f} %", "of the absolute errors"),
             ("Largest error", f"{closure.max_percent:.2f} %", "the worst network"),
-            ("Bias", f"{_signed(closure.bias_percent)} %", "mean error, signed; + predicts too long"),
+            ("Bias", f"{_signed(closure.bias_percent)} %", "mean error; + predicts too long"),
             ("Order, Spearman", _rank(closure.spearman), "1: networks ranked exactly as measured"),
             ("Order, Kendall", _rank(closure.kendall), "the same, by pairs of networks"),
             ("Networks", str(closure.networks), f"drawn at random, seed {closure.seed}"),
@@ -103,9 +103,7 @@ def _row(role: str, network: Network) -> dict[str, Any]:
 
 
 def _cells(role: str, network: Network) -> Sequence[Cell]:
-    times = [
-        Figure(fixed(ns / 1e6, 3), ns) for ns in (network.predicted_ns, network.measured_ns)
-    ]
+    times = [Figure(fixed(ns / 1e6, 3), ns) for ns in (network.predicted_ns, network.measured_ns)]
     error, repeats = network.error_percent, network.repeatability_percent
     shares = [Figure(_signed(error), error), Figure(fixed(repeats, 2), repeats)]
     return [network.architecture, role, *times, *shares]
@@ -181,4 +179,3 @@ def _signed(percent: float) -> str:
 
 def _rank(value: float | None) -> str:
     return "not defined" if value is None else fixed(value, 4)
-

@@ -5,19 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, exporting, plugins, spaces
+from profiler import devices, environment, exporting, plugins, spaces
 from profiler.encoding import to_json
 from profiler.errors import MissingPackage, OutputError
 from profiler.exporting import Request
 from profiler.measure import Progress
 from profiler.progress import Display
-from profiler.store import Store, write_whole
+from profiler.store import Store, now, write_whole
 from profiler.tables.networks import PROTOCOL, Bench
 from profiler.types import Artifact, Failure, Target
 
@@ -34,10 +35,28 @@ def open_store(options: argparse.Namespace) -> Store:
 
 def emit(options: argparse.Namespace, record: Any, text: str) -> None:
     """Print a result as text or JSON; with -o also write its JSON to a file."""
-    written = json.dumps(to_json(record), indent=1)
+    whole = to_json(record)
+    if isinstance(whole, dict):
+        whole = {**whole, "made": made(options)}
+    written = json.dumps(whole, indent=1)
     if getattr(options, "output", None):
         write_whole(options.output, lambda path: path.write_text(written + "\n"))
     print(written if options.json else text)
+
+
+def made(options: argparse.Namespace) -> dict[str, Any]:
+    """How a result came about: the command as typed, less its store; when, where, with what."""
+    words = list(getattr(options, "typed", ()))
+    words = [w for w in words if not w.startswith("--store=")]
+    if "--store" in words:
+        place = words.index("--store")
+        del words[place : place + 2]
+    return {
+        "command": shlex.join(["opclock", *words]),
+        "created": now(),
+        "device": to_json(environment.host()),
+        "environment": environment.describe(),
+    }
 
 
 def print_failures(failures: Sequence[Failure]) -> int:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 
 from profiler import devices, environment, formats, matrix, plugins, workloads
-from profiler.commands import DONE, FAILED, export_all, open_store, probe, require_runtime
+from profiler.commands import DONE, FAILED, export_all, made, open_store, probe, require_runtime
 from profiler.encoding import to_json
 from profiler.progress import Display
 from profiler.store import write_whole
@@ -41,7 +39,7 @@ def run_matrix(options: argparse.Namespace) -> int:
         )
     made_as = [formats.parse(text) for text in wanted]
     head = report.Head(
-        command=shlex.join(["opclock", *_arguments()]),
+        command=made(options)["command"],
         machine=environment.host().description,
         versions=matrix.versions(made_as),
     )
@@ -56,12 +54,3 @@ def run_matrix(options: argparse.Namespace) -> int:
     failed = [c for c in surveyed.cells if not isinstance(c.artifact, Artifact)]
     failed += [c for c in surveyed.cells if any(r.failure for r in c.runs.values())]
     return FAILED if failed else DONE
-
-
-def _arguments() -> list[str]:
-    """The command line as it was typed, without where the store lies."""
-    words = [w for w in sys.argv[1:] if not w.startswith("--store=")]
-    if "--store" in words:
-        place = words.index("--store")
-        del words[place : place + 2]
-    return words

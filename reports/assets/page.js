@@ -1,6 +1,8 @@
 "use strict";
 // Tables that sort and filter, commands that are copied, charts that are drawn.
 (() => {
+  // Vega's level of logging at which it speaks of errors only.
+  const ERRORS = 1;
   const collator = new Intl.Collator("en", { numeric: true });
 
   /** What a cell is sorted by: its number where it has one, else its text; "" where it is empty. */
@@ -84,7 +86,7 @@
   async function draw(place) {
     const spec = JSON.parse(place.nextElementSibling.textContent);
     // Small multiples do not flow by themselves.
-    if (spec.facet) spec.columns = Math.max(1, Math.floor((place.clientWidth - 60) / 190));
+    if (spec.facet) spec.columns = Math.max(1, Math.floor((place.clientWidth - 50) / 152));
     try {
       await vegaEmbed(place, spec, {
         mode: "vega-lite",
@@ -93,6 +95,8 @@
         // Expressions are interpreted: the page's policy forbids code made of text.
         ast: true,
         defaultStyle: false,
+        // Warnings are for who writes a specification: that bars have a height of their own.
+        logLevel: ERRORS,
         tooltip: { id: "hover", disableDefaultStyle: true },
       });
       place.dataset.drawn = "yes";
