@@ -155,7 +155,8 @@ def test_two_builds_into_one_store_both_finish_and_share_their_rounds(
 
 
 def test_ctrl_c_keeps_the_store_and_says_how_to_go_on(checkout: Path, tmp_path: Path) -> None:
-    process = start(checkout, tmp_path, *BUILD)
+    # Enough networks that the build is not over before the signal comes.
+    process = start(checkout, tmp_path, *BUILD, "--count", "40")
     wait_for_rounds(tmp_path, 1)
     process.send_signal(signal.SIGINT)
     _, errors = finish(process)
