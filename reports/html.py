@@ -8,8 +8,11 @@ called `markup` or `body`.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -94,16 +97,14 @@ def _ascii(markup: str) -> str:
     return markup.encode("ascii", "xmlcharrefreplace").decode()
 
 
+@functools.cache
 def _script(code: str) -> str:
     """The same code without what would end it within a page, in ASCII."""
     closed = code.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-    units = closed.encode("utf-16-be", "surrogatepass")
-    if len(units) == 2 * len(closed) and closed.isascii():
-        return closed
-    pairs = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
-    return "".join(chr(u) if u < 128 else f"\\u{u:04x}" for u in pairs)
+    return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], closed)
 
 
+@functools.cache
 def _hash(code: str) -> str:
     return base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
 
@@ -113,7 +114,7 @@ def _hash(code: str) -> str:
 
 def chart(spec: Mapping[str, Any], caption: str, command: str, label: str) -> str:
     """A figure that the page's script draws, with how it is made again beneath it."""
-    data = json.dumps(spec, separators=(",", ":"), allow_nan=False)
+    data = json.dumps(_finite(spec), separators=(",", ":"), allow_nan=False)
     safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return f"""<figure>
 <div class="chart" role="group" aria-label="{escape(label)}"></div>
@@ -121,6 +122,15 @@ def chart(spec: Mapping[str, Any], caption: str, command: str, label: str) -> st
 <figcaption>{escape(caption)}</figcaption>
 {again(command)}
 </figure>"""
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what is infinite or no number: an interval from too few rounds."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def navigation(links: Sequence[tuple[str, str]]) -> str:
@@ -175,7 +185,8 @@ def _data_cell(cell: Cell) -> str:
     if isinstance(cell, str):
         wraps = ' class="long"' if len(cell) > LONG else ""
         return f"<td{wraps}>{escape(cell)}</td>"
-    value = "" if cell.value is None else f"{cell.value:.10g}"
+    known = cell.value is not None and math.isfinite(cell.value)
+    value = f"{cell.value:.10g}" if known else ""
     hover = f' title="{escape(cell.hover)}"' if cell.hover else ""
     return f'<td class="n" data-v="{value}"{hover}>{escape(cell.text)}</td>'
 
@@ -251,7 +262,7 @@ def environment(described: Any) -> str:
 def _plain(name: str, value: Any) -> tuple[str, Any]:
     if isinstance(value, Mapping):
         value = ", ".join(f"{k} {v}" for k, v in value.items())
-    if name == "memory_bytes" and value is not None:
+    if name == "memory_bytes" and isinstance(value, int):
         name, value = "memory", f"{value / 2**30:.1f} GiB"
     return name, "unknown" if value is None else value
 

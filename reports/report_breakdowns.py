@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from profiler.breakdown import UNKNOWN, fold
+from profiler.breakdown import UNKNOWN, align, fold
 from profiler.categories import CATEGORIES
 from profiler.statistics import covers, interval
 from profiler.types import Breakdown, BreakdownRow
@@ -71,6 +72,7 @@ def breakdown(run: Run, anchor: str) -> Section:
             run.command,
             "Latency by block and category",
         ),
+        _differences(subjects),
         _operators(subjects),
     ]
     return Section(anchor, "Where does the time go?", _heaviest(subjects), "\n".join(parts))
@@ -150,6 +152,23 @@ def _heaviest(subjects: Mapping[str, Breakdown]) -> tuple[str, ...]:
     return (f"The largest part of {len(largest)} breakdowns: {said}.",)
 
 
+def _differences(subjects: Mapping[str, Breakdown]) -> str:
+    """Two breakdowns module by module; nothing for one or more than two."""
+    if len(subjects) != 2:
+        return ""
+    (left, before), (right, after) = subjects.items()
+    rows: list[list[html.Cell]] = []
+    for part in align(before, after, "module", force=True):
+        numbers = (part.left_ns, part.right_ns, part.difference_ns, part.low_ns, part.high_ns)
+        rows.append([part.name, *(_ms(ns if math.isfinite(ns) else None) for ns in numbers)])
+    head = ("module", f"{left} (ms)", f"{right} (ms)", "difference (ms)", "from (ms)", "to (ms)")
+    return html.data_table(f"What {right} takes more than {left}, by module", head, rows)
+
+
+def _ms(ns: float | None) -> Figure:
+    return Figure("" if ns is None else fixed(ns / 1e6, 4), ns)
+
+
 def _operators(subjects: Mapping[str, Breakdown]) -> str:
     each = max(LEAST_OPERATORS, MOST_OPERATORS // len(subjects))
     rows = []
@@ -175,7 +194,8 @@ def _operator_cells(subject: str, row: BreakdownRow, total_ns: int) -> list[html
         row.module,
         Figure(fixed(row.time_ns / 1e6, 4), row.time_ns, samples),
         Figure(fixed(share, 2), share),
-        *(Figure("" if ns is None else fixed(ns / 1e6, 4), ns) for ns in (low, high)),
+        _ms(low),
+        _ms(high),
         ", ".join(row.members) if len(row.members) > 1 else "",
         row.attribution,
     ]

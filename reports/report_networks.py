@@ -144,7 +144,7 @@ def _ratios(run: Run, compared: Compared, short: Mapping[str, str]) -> str:
             "pairs": c.against.pairs,
         }
         for c in compared.cells
-        if c.against and c.against.ratio is not None and c.against.low is not None
+        if (found := c.against) and None not in (found.ratio, found.low, found.high)
     ]
     if not rows:
         return ""

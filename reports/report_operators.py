@@ -128,7 +128,7 @@ def observations(run: Run, anchor: str) -> Section:
         for target, answers in observed.targets.items()
         for answer in answers
         for finding in answer.findings
-        if finding.ratio is not None and finding.low is not None and finding.low > 0
+        if finding.ratio and finding.low and finding.high and finding.low > 0
     ]
     parts = [_verdicts(observed.targets, short)]
     if rows:

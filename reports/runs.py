@@ -108,11 +108,20 @@ Record = dict[str, Any]
 
 
 def _compared(record: Record) -> Compared:
-    return from_json(Compared, _known(Compared, record))
+    found = from_json(Compared, _known(Compared, record))
+    for cell in found.cells:
+        if cell.network not in found.networks or cell.target not in found.targets:
+            raise ValueError(f"{cell.network} on {cell.target} is not among what was compared")
+    if found.baseline not in found.targets:
+        raise ValueError(f"the baseline {found.baseline!r} is not among the targets")
+    return found
 
 
 def _breakdowns(record: Record) -> tuple[Breakdown, ...]:
-    return tuple(from_json(Breakdown, b) for b in record["breakdowns"])
+    found = tuple(from_json(Breakdown, b) for b in record["breakdowns"])
+    if any(b.total_ns <= 0 for b in found):
+        raise ValueError("a latency is not above zero")
+    return found
 
 
 def _benched(record: Record) -> Benched:
@@ -133,7 +142,11 @@ def _checked(record: Record) -> Checked:
 
 def _measured(record: Record) -> Measured:
     lines = [_known(Timed, line) for line in record["measurements"]]
-    return from_json(Measured, {**_known(Measured, record), "measurements": lines})
+    found = from_json(Measured, {**_known(Measured, record), "measurements": lines})
+    for line in found.measurements:
+        if len(line.interval_ns) != 2 or not all(map(math.isfinite, line.medians_ns)):
+            raise ValueError(f"{line.name} has no interval or no rounds")
+    return found
 
 
 def _known(kind: type, record: Record) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -18,6 +19,8 @@ def latency(ns: float) -> str:
 
 def bounds(low_ns: float, high_ns: float) -> str:
     """An interval in one unit: '13.2-13.4 ms'."""
+    if math.isinf(low_ns) or math.isinf(high_ns):
+        return "too few rounds"
     for unit, size in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
         if high_ns >= size:
             return f"{low_ns / size:.4g}-{high_ns / size:.4g} {unit}"

@@ -6,11 +6,12 @@ Chrome DevTools Protocol: messages of JSON, each ended by a zero byte, on descri
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,21 +42,19 @@ class Browser:
     def __init__(self, folder: Path) -> None:
         executable = found()
         assert executable
-        theirs, ours = os.pipe()
+        theirs, self._commands = os.pipe()
         self._replies, written = os.pipe()
-        self._commands = ours
-        self._process = subprocess.Popen(
-            # The shell puts the pipe's ends where the protocol wants them.
-            [
-                "sh", "-c", f'exec "$0" "$@" 3<&{theirs} 4>&{written}',
-                executable, *FLAGS, f"--user-data-dir={folder}", "about:blank",
-            ],
-            pass_fds=(theirs, written),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        os.close(theirs)
-        os.close(written)
+        null = os.open(os.devnull, os.O_WRONLY)
+        # Numbers beyond those that they get in the browser.
+        high = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, 10) for n in (null, null, theirs, written)]
+        self._process = os.posix_spawn(
+            executable,
+            [executable, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_DUP2, n, place) for place, n in enumerate(high, 1)],
+        )
+        for number in (theirs, written, null, *high):
+            os.close(number)
         self._held = b""
         self._number = 0
         self._session = ""
@@ -74,8 +73,8 @@ class Browser:
     ) -> None:
         os.close(self._commands)
         os.close(self._replies)
-        self._process.terminate()
-        self._process.wait(LIMIT_S)
+        os.kill(self._process, signal.SIGTERM)
+        os.waitpid(self._process, 0)
 
     def _attach(self) -> None:
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
@@ -105,7 +104,10 @@ class Browser:
             left = until - time.monotonic()
             if left <= 0 or not select.select([self._replies], [], [], left)[0]:
                 raise TimeoutError("the browser does not answer")
-            self._held += os.read(self._replies, 1 << 20)
+            more = os.read(self._replies, 1 << 20)
+            if not more:
+                raise RuntimeError("the browser has ended")
+            self._held += more
         line, _, self._held = self._held.partition(b"\0")
         reply: dict[str, Any] = json.loads(line)
         return reply

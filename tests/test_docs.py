@@ -22,7 +22,7 @@ DOCUMENTS = [
     "docs/JSON.md",
     "docs/TABLES.md",
 ]
-DOCUMENTS += ["docs/BREAKDOWN.md"]
+DOCUMENTS += ["docs/BREAKDOWN.md", "docs/REPORTS.md"]
 COMMAND = re.compile(r"^    python profile\.py (.*?)(?:\s+#.*)?$", re.MULTILINE)
 
 
