@@ -98,8 +98,7 @@ def item(
 ) -> Item:
     """An item whose key holds all that decides its latency.
 
-    `replica` tells apart a workload and itself, when the two are compared; `cold` has the
-    caches emptied before each sample.
+    `replica` tells apart a workload and itself, when compared; `cold`: visited for single runs.
     """
     runtime = plugins.load("profiler.runtimes", target.runtime)
     device = devices.device(target.device)
@@ -118,9 +117,7 @@ def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
 
 
 def collect(run: Collection) -> None:
-    """Take rounds until every item is finished, has failed, or the budget is spent.
-
-    Two rounds are taken whatever the budget is.
+    """Take rounds until every item is finished, has failed, or the budget is spent: at least two.
 
     With `together` all items that lack rounds at the start go on until the last is finished, so
     that they share their processes; otherwise each drops out when it has enough.
@@ -327,6 +324,7 @@ def _keep(
             flags=tuple(flags),
             peak_bytes=line["peak_bytes"],
             lap=lap,
+            at_ns=tuple(line["at_ns"]),
         )
         rounds.append((line["done"], taken))
     calibrations = [(line["done"], Calibration(**line["calibration"])) for line in lines]
@@ -358,14 +356,10 @@ def measurement(
     rounds = tuple(store.rounds(wanted.key))
     if not rounds:
         return None
+    environment_ = store.environment(wanted.key)
+    flags = shortcomings(rounds, protocol)
     return Measurement(
-        wanted.workload,
-        target,
-        protocol,
-        wanted.artifact,
-        store.environment(wanted.key),
-        rounds,
-        shortcomings(rounds, protocol),
+        wanted.workload, target, protocol, wanted.artifact, environment_, rounds, flags
     )
 
 
@@ -382,10 +376,14 @@ def shortcomings(rounds: Sequence[Round], protocol: Protocol) -> tuple[str, ...]
     return tuple(flags)
 
 
+def counted(taken: Measurement) -> list[Round]:
+    """The undisturbed rounds; all of them when none is."""
+    return [r for r in taken.rounds if r.valid] or list(taken.rounds)
+
+
 def round_medians(taken: Measurement) -> dict[str, float]:
-    """The median of each undisturbed round by its process; of all rounds when none is."""
-    valid = [r for r in taken.rounds if r.valid] or list(taken.rounds)
-    return {r.process: median(r.samples_ns) for r in valid}
+    """The median of each round that counts, by its process."""
+    return {r.process: median(r.samples_ns) for r in counted(taken)}
 
 
 def latency_ns(taken: Measurement) -> int:

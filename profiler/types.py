@@ -181,7 +181,8 @@ class Round:
 
     `peak_bytes` is how much the process's resident memory grew, at most, while the workload was
     loaded and ran first; in a process of several it is too small, since memory is used again.
-    Rounds that several targets took one after another share their `lap`.
+    Rounds that several targets took one after another share their `lap`. `at_ns` is when the visit
+    of each sample began, since the first visit of the process.
     """
 
     process: str
@@ -198,6 +199,7 @@ class Round:
     flags: tuple[str, ...] = ()
     peak_bytes: int | None = None
     lap: str = ""
+    at_ns: tuple[int, ...] = ()
 
     @property
     def valid(self) -> bool:

@@ -52,6 +52,7 @@ class Item:
     peak_bytes: int | None = None
     calibration: Calibration = UNCALIBRATED
     samples_ns: list[int] = field(default_factory=list)
+    at_ns: list[int] = field(default_factory=list)
 
 
 def time_job(job: Mapping[str, Any], channel: Channel) -> None:
@@ -82,6 +83,7 @@ def _time(
     gc.collect()
     gc.disable()
     before = environment.read_counters()
+    begun = time.perf_counter_ns()
     visits = {k: protocol.cold_passes if items[k].cold else protocol.passes for k in sorted(items)}
     order = sampling.schedule(visits, generator)
     for number, key in enumerate(order):
@@ -91,10 +93,10 @@ def _time(
         channel.beat(0.3 + 0.7 * number / len(order))
         item = items[key]
         try:
-            batch = batch_of(item)
-            item.samples_ns += sampling.visit(
-                item.call, batch, protocol, item.elapsed_ns, item.cold
-            )
+            at = time.perf_counter_ns() - begun
+            taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns, item.cold)
+            item.samples_ns += taken
+            item.at_ns += [at] * len(taken)
         except Exception as error:  # as above
             del items[key]
             _fail(channel, key, error, runtime)
@@ -104,6 +106,7 @@ def _time(
             {
                 "done": item.key,
                 "samples_ns": item.samples_ns,
+                "at_ns": item.at_ns,
                 "calibration": dataclasses.asdict(item.calibration),
                 "batch": batch_of(item),
                 "load_ns": item.load_ns,

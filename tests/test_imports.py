@@ -15,6 +15,7 @@ ROWS = (
         "profiler.plugins",
         "profiler.statistics",
         "profiler.sampling",
+        "profiler.drift",
         "profiler.operators",
         "profiler.choices",
         "profiler.lineage",

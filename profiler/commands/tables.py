@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
+import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,46 +15,79 @@ from typing import Any
 from profiler import devices, spaces
 from profiler.commands import DONE, FAILED, emit, open_bench, open_store, print_failures, probe
 from profiler.encoding import to_json
-from profiler.errors import TableError, UsageError
+from profiler.errors import OpclockError, TableError, UsageError
 from profiler.progress import Display
 from profiler.tables import build, check, table
 from profiler.tables import plan as planning
+from profiler.tables.networks import Bench
 from profiler.tables.table import LatencyTable
 from reports.text import bounds, columns, latency
 
 
 def run_table_build(options: argparse.Namespace) -> int:
-    """Build a table and write it."""
-    out = options.output or Path(f"{options.space}.table.json")
-    probe(out)
+    """Build a table for each space on each target, and write them."""
+    wanted = _places(options)
+    for out in wanted.values():
+        probe(out)
+    code = DONE
+    summaries = []
     with open_store(options) as store, Display() as display:
-        bench = open_bench(options, store, display, options.space, options.on)
-        count = build.CLOSURE_NETWORKS if options.count is None else options.count
-        grid = bench.space.narrowed(dict(options.grid)) if options.grid else bench.space
+        for (space, on), out in wanted.items():
+            try:
+                bench = open_bench(options, store, display, space, on)
+                built = _built(options, bench)
+            except OpclockError as error:
+                if len(wanted) == 1:
+                    raise
+                # The other tables are none the worse for it.
+                print(f"failed: {space} on {on}: {error}", file=sys.stderr)
+                code = FAILED
+                continue
+            table.save(built, out)
+            summaries.append((out, summary_of(built)))
+            code = print_failures(bench.failures) if bench.failures else code
+    records = [{"path": str(out), **summary} for out, summary in summaries]
+    shown = json.dumps(records[0] if len(wanted) == 1 else records, indent=1)
+    print(shown if options.json else "\n\n".join(_say(*pair) for pair in summaries))
+    return code
 
-        def make(rows: list[str]) -> build.Plan:
-            return build.plan(
-                bench,
-                rows,
-                count,
-                grid,
-                estimator=options.estimator,
-                beside=options.baselines,
-                sizes=not options.no_sizes,
-            )
 
-        if options.full:
-            built, _ = build.build(bench, make(list(grid.keys)))
-        elif options.every:
-            built, _ = build.build(bench, make(planning.chosen(grid, options.every)))
-        else:
-            built = build.build_sampled(bench, make, grid, options.target)
-    table.save(built, out)
-    summary = summary_of(built)
-    print(
-        json.dumps({"path": str(out), **summary}, indent=1) if options.json else _say(out, summary)
-    )
-    return print_failures(bench.failures) if bench.failures else DONE
+def _places(options: argparse.Namespace) -> dict[tuple[str, str], Path]:
+    """Where each table goes: a file named with -o, or one for each in the folder named so."""
+    pairs = list(dict.fromkeys(itertools.product(options.space, options.on)))
+    if len(pairs) == 1:
+        return {pairs[0]: options.output or Path(f"{Path(options.space[0]).stem}.table.json")}
+    folder = options.output or Path()
+    if folder.is_file():
+        raise UsageError(f"{folder} is a file; several tables need a folder with -o")
+    named = {(space, on): _file_name(space, on) for space, on in pairs}
+    return {pair: folder / name for pair, name in named.items()}
+
+
+def _file_name(space: str, on: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.=]+", "-", f"{Path(space).stem}-{on}") + ".json"
+
+
+def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
+    count = build.CLOSURE_NETWORKS if options.count is None else options.count
+    grid = bench.space.narrowed(dict(options.grid)) if options.grid else bench.space
+
+    def make(rows: list[str]) -> build.Plan:
+        return build.plan(
+            bench,
+            rows,
+            count,
+            grid,
+            estimator=options.estimator,
+            beside=options.baselines,
+            sizes=not options.no_sizes,
+        )
+
+    if options.full:
+        return build.build(bench, make(list(grid.keys)))[0]
+    if options.every:
+        return build.build(bench, make(planning.chosen(grid, options.every)))[0]
+    return build.build_sampled(bench, make, grid, options.target)
 
 
 def summary_of(built: LatencyTable) -> dict[str, Any]:

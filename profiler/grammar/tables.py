@@ -29,9 +29,18 @@ def add(commands: Any) -> None:
         "opclock table build efficientformer --on host/onnxruntime:threads=1 -o v1.json",
     )
     build.add_argument(
-        "space", metavar="SPACE", help="see `opclock list spaces`, or your own file.py"
+        "space",
+        nargs="+",
+        metavar="SPACE",
+        help="see `opclock list spaces`, or your own file.py; several make a table each",
     )
-    build.add_argument("--on", default=DEFAULT_TARGET, metavar="TARGET", help="where to measure")
+    build.add_argument(
+        "--on",
+        nargs="+",
+        default=[DEFAULT_TARGET],
+        metavar="TARGET",
+        help="where to measure; several make a table each",
+    )
     rows = build.add_mutually_exclusive_group()
     rows.add_argument(
         "--every",
@@ -68,7 +77,7 @@ def add(commands: Any) -> None:
         help="only these values of a field, as in widths1=48,64; rows and networks alike",
     )
     measuring(build, "networks of the closure (default: 16)")
-    output(build, "the table")
+    output(build, "the table; the folder of several")
     show = command(actions, "show", "a table's head and entries", "opclock table show v1.json")
     show.add_argument("--family", default="", metavar="TEXT", help="entries that begin so: mb4d/14")
     output(show, "the result as JSON")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import profiler
-from profiler import devices, environment, plugins
+from profiler import devices, drift, environment, plugins
 from profiler.encoding import to_json
 from profiler.errors import WorkloadFailed
 from profiler.spaces import Architecture, Space
@@ -29,9 +29,9 @@ from profiler.tables.interpolation import Interpolation, family
 from profiler.tables.networks import Bench
 from profiler.tables.plan import Chain
 from profiler.tables.table import Closure, Entry, LatencyTable, Network, Size, interpolated
-from profiler.types import Workload
+from profiler.types import Round, Workload
 
-REFERENCES = 6
+REFERENCES = 10
 CLOSURE_NETWORKS = 16
 # Rows themselves repeat to one or two percent.
 SAMPLING_TARGET = 0.02
@@ -133,6 +133,7 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
 
     Raises WorkloadFailed when too little could be measured to make a table.
     """
+    started, since = time.monotonic(), now()
     space = bench.space
     chains = {networks.sequence_name(c.blocks): c for c in wanted.chains}
     wholes = {space.text(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
@@ -155,13 +156,17 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         networks.tidy(bench)
     bench.on_stage("estimating")
     names = {i.key: n for n, i in items.items()}
-    by_name = {names[k]: rounds for k, rounds in observed.items()}
+    rounds = {names[k]: taken for k, taken in observed.items()}
+    steadied = drift.steady(rounds)
+    by_name = steadied.medians_ns
     terms = estimate.determined(
         [Term(n, c.scaffold, c.counted) for n, c in chains.items() if n in by_name]
     )
     if not any(t.scaffold == "overhead" and not t.counted for t in terms):
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
+    spent = {"speed_moved": round(steadied.moved, 4), **_spent(started, since, rounds)}
+    table = replace(table, provenance={**table.provenance, **spent})
     if wanted.sizes:
         table = _sized(bench, table)
     polished = estimate.polish(by_name)
@@ -175,6 +180,16 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         if n in by_name
     }
     return table, compared
+
+
+def _spent(started_s: float, since: str, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
+    """How long the build has taken, and how much of that was timed inference."""
+    fresh = [r for taken in rounds.values() for r in taken if r.started_at >= since]
+    timed_ns = sum(sum(r.samples_ns) * r.batch for r in fresh)
+    return {
+        "wall_s": round(time.monotonic() - started_s, 1),
+        "timed_s": round(timed_ns / 1e9, 1),
+    }
 
 
 def _sized(bench: Bench, table: LatencyTable) -> LatencyTable:

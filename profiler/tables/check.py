@@ -13,7 +13,7 @@ import random
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from profiler import devices, plugins
+from profiler import devices, drift, plugins
 from profiler.errors import TableError, UsageError, WorkloadFailed
 from profiler.statistics import median
 from profiler.tables import estimate, networks
@@ -102,7 +102,8 @@ def check(
     finally:
         networks.tidy(bench)
     names_of = {i.key: n for n, i in items.items()}
-    now = _beside({names_of[k]: v for k, v in observed.items()}, rows)
+    steadied = drift.steady({names_of[k]: v for k, v in observed.items()})
+    now = _beside(steadied.medians_ns, rows)
     if not now:
         failed = bench.failures[0].message if bench.failures else "no rounds within the budget"
         raise WorkloadFailed(f"no network could be measured: {failed}")

@@ -16,7 +16,7 @@ from profiler.measure import Item, Progress
 from profiler.spaces import Space
 from profiler.store import Store
 from profiler.tables import plan
-from profiler.types import Artifact, Failure, Format, Protocol, Target, Workload
+from profiler.types import Artifact, Failure, Format, Protocol, Round, Target, Workload
 
 # Rounds of tables: few short visits in many fresh processes, because processes differ more than
 # visits do. Chains are visited for a single run each time, one after the other: in a network the
@@ -30,7 +30,7 @@ PROTOCOL = Protocol(
     sample_floor_ns=500_000,
     visit_samples=12,
     visit_limit_ns=8_000_000,
-    passes=3,
+    passes=6,
     cold_passes=24,
     min_rounds=8,
     max_rounds=8,
@@ -177,8 +177,8 @@ def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[st
 
 def take_rounds(
     bench: Bench, items: Sequence[Item], canary: Item | None, links: Sequence[Item] = ()
-) -> dict[str, dict[str, float]]:
-    """Measure items in shared rounds. Returns their round medians, ns, by key and process.
+) -> dict[str, list[Round]]:
+    """Measure items in shared rounds. Returns the rounds that count, by key.
 
     Where some have their rounds from earlier processes, a sample of those (and `links`) is
     timed beside the new ones, so that all processes can be compared.
@@ -202,11 +202,11 @@ def take_rounds(
     )
     measure.collect(run)
     bench.failures += run.failures.values()
-    observed = {}
+    observed: dict[str, list[Round]] = {}
     for item in items:
         taken = measure.measurement(bench.store, item, bench.target, bench.protocol)
         if taken is not None and item.key not in run.failures:
-            observed[item.key] = measure.round_medians(taken)
+            observed[item.key] = measure.counted(taken)
     return observed
 
 
