@@ -26,6 +26,7 @@ ASSETS = Path(__file__).parent / "assets"
 MOST_ROWS = 20_000
 # Longer texts than this are broken into lines.
 LONG = 48
+LINE_ENDS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -114,7 +115,7 @@ def _hash(code: str) -> str:
 
 def chart(spec: Mapping[str, Any], caption: str, command: str, label: str) -> str:
     """A figure that the page's script draws, with how it is made again beneath it."""
-    data = json.dumps(_finite(spec), separators=(",", ":"), allow_nan=False)
+    data = json.dumps(_drawable(spec), separators=(",", ":"), allow_nan=False)
     safe = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return f"""<figure>
 <div class="chart" role="group" aria-label="{escape(label)}"></div>
@@ -124,12 +125,16 @@ def chart(spec: Mapping[str, Any], caption: str, command: str, label: str) -> st
 </figure>"""
 
 
-def _finite(value: Any) -> Any:
-    """The same with None for what is infinite or no number: an interval from too few rounds."""
+def _drawable(value: Any) -> Any:
+    """The same with None for what is infinite or no number (an interval from too few rounds), and
+    spaces for what ends a line: the library writes names into expressions, where it may not stand.
+    """
     if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
+        return {_drawable(k): _drawable(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [_drawable(v) for v in value]
+    if isinstance(value, str):
+        return LINE_ENDS.sub(" ", value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -127,7 +127,9 @@ class Browser:
                 self.requests.append(url)
 
     def open(self, page: Path, dark: bool = False, width: int = 1200) -> None:
-        """Load a page and wait until it has drawn itself."""
+        """Load a page and wait until it has drawn itself; problems and requests are its own."""
+        self.problems.clear()
+        self.requests.clear()
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=scheme)
         self.send(

@@ -82,7 +82,7 @@ def test_every_command_is_in_the_readme() -> None:
     text = (ROOT / "README.md").read_text()
     for name in ("doctor", "list", "measure", "demo", "table build", "table show"):
         assert name in text
-    for name in ("table predict", "table check"):
+    for name in ("table predict", "table check", "breakdown", "bench", "observations", "compare"):
         assert name in text
 
 

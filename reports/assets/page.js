@@ -87,6 +87,9 @@
     const spec = JSON.parse(place.nextElementSibling.textContent);
     // Small multiples do not flow by themselves.
     if (spec.facet) spec.columns = Math.max(1, Math.floor((place.clientWidth - 50) / 152));
+    // The compiler warns that rows have a height of their own, on no logger that one could set.
+    const { warn } = console;
+    console.warn = () => {};
     try {
       await vegaEmbed(place, spec, {
         mode: "vega-lite",
@@ -95,7 +98,6 @@
         // Expressions are interpreted: the page's policy forbids code made of text.
         ast: true,
         defaultStyle: false,
-        // Warnings are for who writes a specification: that bars have a height of their own.
         logLevel: ERRORS,
         tooltip: { id: "hover", disableDefaultStyle: true },
       });
@@ -103,6 +105,8 @@
     } catch (error) {
       place.textContent = "This figure could not be drawn; the table has its numbers.";
       console.error(error);
+    } finally {
+      console.warn = warn;
     }
   }
 

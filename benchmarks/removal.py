@@ -1,0 +1,162 @@
+"""Is a breakdown true? A part is taken out of a network, and the network is measured again.
+
+    python -m benchmarks.removal [--on TARGET] [--store DIR] [CASE ...]
+
+For each case: what the rows of the part sum to in a breakdown of the whole network, beside what
+the network takes less when the part is not there, both measured in the same rounds. Taken out are
+
+- `norms`: the 25 layer normalisations of DeiT-S (an identity stands in their places),
+- `transposes`: those of LeViT-256, in the ONNX graph: each becomes a reshape to the same shape, which
+  moves nothing. The outputs are other ones, the remaining operators are the same,
+- `stem`: that of PoolFormer-S12; the network begins with its map of 64 x 56 x 56.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profiler.statistics import interval, median
+
+ROOT = Path(__file__).resolve().parent.parent
+WITHIN = 0.15
+
+
+def deit_without_norms() -> Any:
+    """DeiT-S whose normalisations do nothing. Input (1, 3, 224, 224)."""
+    import timm
+    from torch import nn
+
+    network = timm.create_model("deit_small_patch16_224", pretrained=False)
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.LayerNorm):
+                setattr(parent, name, nn.Identity())
+    return network
+
+
+def poolformer_without_stem() -> Any:
+    """PoolFormer-S12 from its stem's output on, (1, 64, 56, 56)."""
+    import timm
+    import torch
+    from torch import nn
+
+    network = timm.create_model("poolformer_s12", pretrained=False)
+    network.stem = nn.Identity()
+    return network, torch.randn(1, 64, 56, 56)
+
+
+def without_transposes(source: Path, out: Path) -> None:
+    """Write an ONNX graph again, each transposition a reshape to the shape of its output."""
+    import numpy
+    import onnx
+    from onnx import numpy_helper, shape_inference
+
+    model = shape_inference.infer_shapes(onnx.load(source))
+    known = [*model.graph.value_info, *model.graph.output]
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in known}
+    for number, node in enumerate(model.graph.node):
+        if node.op_type != "Transpose":
+            continue
+        shape = numpy.array(shapes[node.output[0]], dtype=numpy.int64)
+        name = f"untransposed{number}"
+        model.graph.initializer.append(numpy_helper.from_array(shape, name))
+        node.op_type = "Reshape"
+        del node.attribute[:]
+        node.input.append(name)
+    onnx.save(model, out)
+
+
+def _norms(row: dict[str, Any]) -> bool:
+    return bool(row["category"] == "normalisation")
+
+
+def _transposes(row: dict[str, Any]) -> bool:
+    return bool(row["kind"] == "Transpose")
+
+
+def _stem(row: dict[str, Any]) -> bool:
+    return bool(row["module"].split(".")[0] == "stem")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A network, the rows of the part, and what stands for the network without it."""
+
+    network: str
+    rows: Callable[[dict[str, Any]], bool]
+    without: str
+
+
+CASES = {
+    "norms": Case("deit_small_patch16_224", _norms, "benchmarks.removal:deit_without_norms"),
+    "transposes": Case("levit_256", _transposes, ""),
+    "stem": Case("poolformer_s12", _stem, "benchmarks.removal:poolformer_without_stem"),
+}
+
+
+def opclock(*arguments: str, store: Path) -> Any:
+    """A command's result. Raises CalledProcessError when it fails."""
+    command = [sys.executable, str(ROOT / "profile.py"), *arguments, "--store", str(store)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout) if "--json" in arguments else None
+
+
+def difference(record: Any) -> tuple[float, float, float]:
+    """What the first network takes beyond the second, ns: middle and 95 % interval of rounds."""
+    whole, rest = (
+        {r["process"]: median(r["samples_ns"]) for r in m["rounds"] if not r["flags"]}
+        for m in record["measurements"]
+    )
+    less = [whole[p] - rest[p] for p in whole.keys() & rest.keys()]
+    return (median(less), *interval(less))
+
+
+def report(name: str, on: str, store: Path) -> str:
+    """A line: the part in the breakdown, and by its removal."""
+    case = CASES[name]
+    parts = opclock("breakdown", case.network, "--on", on, "--count", "8", "--json", store=store)
+    (found,) = parts["breakdowns"]
+    part_ns = sum(r["time_ns"] for r in found["rows"] if case.rows(r))
+    pair = (case.network, case.without)
+    with tempfile.TemporaryDirectory(prefix="opclock-removal-") as place:
+        if not case.without:
+            files = Path(place, "whole.onnx"), Path(place, "without.onnx")
+            opclock("export", case.network, "--format", "onnx", "-o", str(files[0]), store=store)
+            without_transposes(*files)
+            pair = (str(files[0]), str(files[1]))
+        taken = opclock("measure", *pair, "--on", on, "--again", "--json", store=store)
+    removed, low, high = difference(taken)
+    near = abs(part_ns / removed - 1) <= WITHIN
+    inside = low <= part_ns <= high
+    verdict = "within 15 %" if near else "within the interval" if inside else "NOT as removed"
+    share = 100 * part_ns / found["total_ns"]
+    return (
+        f"{name:10s} of {case.network:24s} breakdown {part_ns / 1e6:7.3f} ms ({share:4.1f} %), "
+        f"removal {removed / 1e6:7.3f} ms [{low / 1e6:.3f}, {high / 1e6:.3f}]: "
+        f"{100 * (part_ns / removed - 1):+5.1f} %, {verdict}"
+    )
+
+
+def main() -> None:
+    """Print a line for every case."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--on", default="host/onnxruntime", metavar="TARGET")
+    parser.add_argument("--store", type=Path, default=Path(".opclock"), metavar="DIR")
+    options = parser.parse_args()
+    for name in options.cases or CASES:
+        if name not in CASES:
+            parser.error(f"no case {name!r}; there are {', '.join(CASES)}")
+        print(report(name, options.on, options.store.absolute()), flush=True)
+
+
+if __name__ == "__main__":
+    main()
