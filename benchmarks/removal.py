@@ -6,8 +6,8 @@ For each case: what the rows of the part sum to in a breakdown of the whole netw
 the network takes less when the part is not there, both measured in the same rounds. Taken out are
 
 - `norms`: the 25 layer normalisations of DeiT-S (an identity stands in their places),
-- `transposes`: those of LeViT-256, in the ONNX graph: each becomes a reshape to the same shape, which
-  moves nothing. The outputs are other ones, the remaining operators are the same,
+- `transposes`: those of LeViT-256, in the ONNX graph: each becomes a reshape to the same shape,
+  which moves nothing. The outputs are other ones, the remaining operators are the same,
 - `stem`: that of PoolFormer-S12; the network begins with its map of 64 x 56 x 56.
 """
 
@@ -31,10 +31,11 @@ WITHIN = 0.15
 
 def deit_without_norms() -> Any:
     """DeiT-S whose normalisations do nothing. Input (1, 3, 224, 224)."""
-    import timm
     from torch import nn
 
-    network = timm.create_model("deit_small_patch16_224", pretrained=False)
+    from benchmarks.timm_library import timm
+
+    network = timm().create_model("deit_small_patch16_224", pretrained=False)
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.LayerNorm):
@@ -44,11 +45,12 @@ def deit_without_norms() -> Any:
 
 def poolformer_without_stem() -> Any:
     """PoolFormer-S12 from its stem's output on, (1, 64, 56, 56)."""
-    import timm
     import torch
     from torch import nn
 
-    network = timm.create_model("poolformer_s12", pretrained=False)
+    from benchmarks.timm_library import timm
+
+    network = timm().create_model("poolformer_s12", pretrained=False)
     network.stem = nn.Identity()
     return network, torch.randn(1, 64, 56, 56)
 

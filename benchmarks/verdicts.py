@@ -11,7 +11,6 @@ for the longer one.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,12 +29,12 @@ TOGETHER = 12
 
 
 def chain(blocks: int) -> Any:
-    """Equal convolutions, each with weights of its own. Input (1, 32, 28, 28)."""
+    """Equal convolutions, each with weights of its own. Input (1, 32, 14, 14)."""
     import torch
     from torch import nn
 
-    layers = [[nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()] for _ in range(blocks)]
-    return nn.Sequential(*sum(layers, [])), torch.randn(1, 32, 28, 28)
+    layers = [nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()) for _ in range(blocks)]
+    return nn.Sequential(*layers), torch.randn(1, 32, 14, 14)
 
 
 def artifacts(store: Store, target: Target) -> list[tuple[Workload, Artifact]]:

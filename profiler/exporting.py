@@ -13,7 +13,7 @@ import hashlib
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from profiler.types import Artifact, Failure, Format, Target, Workload
 
 # A file's external weights may have changed beside it.
 FILES = "benchmarks.models.files:"
+# The builder of blocks in a row, which names theirs.
+SEQUENCE = "profiler.export_job:sequence"
 OWN_PACKAGES = ("benchmarks.", "profiler.", "exporters.")
 # A hand takes on so many exports of one format at once: converters keep what they once allocated.
 MOST_IN_HAND = 16
@@ -64,9 +66,10 @@ class Request:
     @property
     def builders(self) -> tuple[str, ...]:
         """All functions that make the model: a sequence is made of its blocks' too."""
-        blocks = self.workload.parameters.get("blocks", ())
-        inner = [b["builder"] for b in blocks if isinstance(b, Mapping)]
-        return (self.workload.builder, *inner)
+        inner: Sequence[Mapping[str, Any]] = ()
+        if self.workload.builder == SEQUENCE:
+            inner = self.workload.parameters["blocks"]
+        return (self.workload.builder, *(b["builder"] for b in inner))
 
 
 @functools.cache

@@ -315,3 +315,10 @@ def test_install_lines_name_the_versions_that_are_tested() -> None:
         for word in module.INSTALL.split():
             name, pinned, version = word.partition("==")
             assert not pinned or pins[name] == version, (module.__name__, name)
+
+
+def test_a_builder_may_have_a_parameter_called_blocks() -> None:
+    """Only a sequence's blocks are builders themselves."""
+    wanted = Request(Workload("mynets:chain", {"blocks": 3}), plain("onnx"))
+    assert wanted.builders == ("mynets:chain",)
+    assert not wanted.kept

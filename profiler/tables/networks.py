@@ -132,7 +132,7 @@ def _exported_whole(
     for name, keys in sequences.items():
         found = [plan.block(bench.space, k).workload for k in keys]
         blocks = [{"builder": w.builder, "parameters": dict(w.parameters)} for w in found]
-        workload = Workload("profiler.export_job:sequence", {"blocks": blocks}, name)
+        workload = Workload(exporting.SEQUENCE, {"blocks": blocks}, name)
         requests[name] = Request(workload, bench.format)
     artifacts = _build(bench, requests, "exporting chains and networks")
     return {
