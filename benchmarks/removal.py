@@ -5,10 +5,12 @@
 For each case: what the rows of the part sum to in a breakdown of the whole network, beside what
 the network takes less when the part is not there, both measured in the same rounds. Taken out are
 
-- `norms`: the 25 layer normalisations of DeiT-S (an identity stands in their places),
+- `norms`: the 25 layer normalisations of DeiT-S, in the ONNX graph: each becomes an identity,
 - `transposes`: those of LeViT-256, in the ONNX graph: each becomes a reshape to the same shape,
-  which moves nothing. The outputs are other ones, the remaining operators are the same,
+  which moves nothing,
 - `stem`: that of PoolFormer-S12; the network begins with its map of 64 x 56 x 56.
+
+The outputs are other ones, the remaining operators are the same.
 """
 
 from __future__ import annotations
@@ -29,20 +31,6 @@ ROOT = Path(__file__).resolve().parent.parent
 WITHIN = 0.15
 
 
-def deit_without_norms() -> Any:
-    """DeiT-S whose normalisations do nothing. Input (1, 3, 224, 224)."""
-    from torch import nn
-
-    from benchmarks.timm_library import timm
-
-    network = timm().create_model("deit_small_patch16_224", pretrained=False)
-    for parent in list(network.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, nn.LayerNorm):
-                setattr(parent, name, nn.Identity())
-    return network
-
-
 def poolformer_without_stem() -> Any:
     """PoolFormer-S12 from its stem's output on, (1, 64, 56, 56)."""
     import torch
@@ -55,25 +43,31 @@ def poolformer_without_stem() -> Any:
     return network, torch.randn(1, 64, 56, 56)
 
 
-def without_transposes(source: Path, out: Path) -> None:
-    """Write an ONNX graph again, each transposition a reshape to the shape of its output."""
+def without_norms(model: Any) -> None:
+    """Let each layer normalisation of an ONNX graph hand on what it is given."""
+    for node in model.graph.node:
+        if node.op_type == "LayerNormalization":
+            node.op_type = "Identity"
+            del node.attribute[:]
+            del node.input[1:]
+
+
+def without_transposes(model: Any) -> None:
+    """Let each transposition of an ONNX graph be a reshape to the shape of its output."""
     import numpy
-    import onnx
     from onnx import numpy_helper, shape_inference
 
-    model = shape_inference.infer_shapes(onnx.load(source))
-    known = [*model.graph.value_info, *model.graph.output]
+    inferred = shape_inference.infer_shapes(model).graph
+    known = [*inferred.value_info, *inferred.output]
     shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in known}
     for number, node in enumerate(model.graph.node):
-        if node.op_type != "Transpose":
-            continue
-        shape = numpy.array(shapes[node.output[0]], dtype=numpy.int64)
-        name = f"untransposed{number}"
-        model.graph.initializer.append(numpy_helper.from_array(shape, name))
-        node.op_type = "Reshape"
-        del node.attribute[:]
-        node.input.append(name)
-    onnx.save(model, out)
+        if node.op_type == "Transpose":
+            shape = numpy.array(shapes[node.output[0]], dtype=numpy.int64)
+            name = f"untransposed{number}"
+            model.graph.initializer.append(numpy_helper.from_array(shape, name))
+            node.op_type = "Reshape"
+            del node.attribute[:]
+            node.input.append(name)
 
 
 def _norms(row: dict[str, Any]) -> bool:
@@ -90,16 +84,17 @@ def _stem(row: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A network, the rows of the part, and what stands for the network without it."""
+    """A network, the rows of the part, and the network without it: a name, or what is done to the
+    ONNX graph."""
 
     network: str
     rows: Callable[[dict[str, Any]], bool]
-    without: str
+    without: str | Callable[[Any], None]
 
 
 CASES = {
-    "norms": Case("deit_small_patch16_224", _norms, "benchmarks.removal:deit_without_norms"),
-    "transposes": Case("levit_256", _transposes, ""),
+    "norms": Case("deit_small_patch16_224", _norms, without_norms),
+    "transposes": Case("levit_256", _transposes, without_transposes),
     "stem": Case("poolformer_s12", _stem, "benchmarks.removal:poolformer_without_stem"),
 }
 
@@ -121,19 +116,28 @@ def difference(record: Any) -> tuple[float, float, float]:
     return (median(less), *interval(less))
 
 
+def _pair(case: Case, place: Path, store: Path) -> tuple[str, str]:
+    """The network and the one without the part, as `opclock measure` takes them."""
+    import onnx
+
+    if isinstance(case.without, str):
+        return case.network, case.without
+    whole, rest = place / "whole.onnx", place / "without.onnx"
+    opclock("export", case.network, "--format", "onnx", "-o", str(whole), store=store)
+    model = onnx.load(whole)
+    case.without(model)
+    onnx.save(model, rest)
+    return str(whole), str(rest)
+
+
 def report(name: str, on: str, store: Path) -> str:
     """A line: the part in the breakdown, and by its removal."""
     case = CASES[name]
     parts = opclock("breakdown", case.network, "--on", on, "--count", "8", "--json", store=store)
     (found,) = parts["breakdowns"]
     part_ns = sum(r["time_ns"] for r in found["rows"] if case.rows(r))
-    pair = (case.network, case.without)
     with tempfile.TemporaryDirectory(prefix="opclock-removal-") as place:
-        if not case.without:
-            files = Path(place, "whole.onnx"), Path(place, "without.onnx")
-            opclock("export", case.network, "--format", "onnx", "-o", str(files[0]), store=store)
-            without_transposes(*files)
-            pair = (str(files[0]), str(files[1]))
+        pair = _pair(case, Path(place), store)
         taken = opclock("measure", *pair, "--on", on, "--again", "--json", store=store)
     removed, low, high = difference(taken)
     near = abs(part_ns / removed - 1) <= WITHIN

@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path(".opclock"), metavar="DIR")
     options = parser.parse_args()
     target = devices.target(options.on)
-    protocol = dataclasses.replace(Protocol(), min_rounds=options.rounds, max_rounds=options.rounds)
+    protocol = Protocol(min_rounds=options.rounds, max_rounds=options.rounds)
     counts: Counter[tuple[str, str]] = Counter()
     ratios: dict[str, list[float]] = {}
     with Store(options.store) as store:

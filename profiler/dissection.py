@@ -22,7 +22,7 @@ from profiler.store import Store
 from profiler.types import Artifact, Breakdown, Failure, Format, Protocol, Round, Target, Workload
 
 # The latency without profiler takes fewer samples than `measure`: a profile follows each round.
-PROTOCOL = Protocol(visit_samples=10, passes=2)
+PROTOCOL = Protocol(visit_samples=4, passes=5)
 # So many values make an interval for a difference; a breakdown alone needs fewer.
 PROCESSES, PROCESSES_COMPARED = 3, 5
 

@@ -1,8 +1,8 @@
 """Profiles: what each operator of an artifact takes, in child processes of their own.
 
 Latency and profile are separate runs. In every process the artifact is loaded twice, once as it is
-measured and once under the runtime's profiler; the plain one is timed before and after, so that
-how fast this very process was is known.
+measured and once under the runtime's profiler; both take turns, so that how fast this very process
+was is known.
 """
 
 from __future__ import annotations
@@ -124,13 +124,18 @@ def _profile(job: Mapping[str, Any], runtime: Any, target: Target) -> Profile:
     call = session.bind(feeds)
     warm_ns = _warm_up(call, elapsed_ns)
     runs = int(min(MOST_RUNS, max(FEWEST_RUNS, LASTS_NS / warm_ns)))
-    plain = [elapsed_ns(call, 1) for _ in range(runs // 2)]
-    times = runtime.profile(job["profiled"], target, feeds, sources, runs, WARMUP_RUNS)
-    _warm_up(call, elapsed_ns)
-    plain += [elapsed_ns(call, 1) for _ in range(runs // 2)]
+    turns = sampling.Turns(call, runs, elapsed_ns)
+    times = runtime.profile(job["profiled"], target, feeds, sources, turns, WARMUP_RUNS)
+    if not turns.plain_ns:
+        # Under a profiler that records whatever runs, there are no turns.
+        _warm_up(call, elapsed_ns)
+        turns.time_plain()
     used = {name for e in times.executed for name in (*e.sources, *e.beside)}
     return Profile(
-        times, tuple(_short(s) for s in sources if s.name in used), round(median(plain)), runs
+        times,
+        tuple(_short(s) for s in sources if s.name in used),
+        round(median(turns.plain_ns)),
+        runs,
     )
 
 

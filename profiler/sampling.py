@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ Elapsed = Callable[[Call, int], int]
 
 CHECK_EVERY_SAMPLES = 4
 STEADY = 0.02
+TURN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,34 @@ def elapsed_ns(call: Call, batch: int) -> int:
     for _ in range(batch):
         call()
     return time.perf_counter_ns() - before
+
+
+class Turns:
+    """Inferences under a profiler in turns with plain ones, so that both see the same machine.
+
+    Iterating gives as many turns as `count`; before each ten of them as many plain inferences are
+    timed, by `elapsed`, after one that brings their code and data back. `plain_ns` are their times.
+    """
+
+    def __init__(self, call: Call, count: int, elapsed: Elapsed = elapsed_ns) -> None:
+        self.plain_ns: list[int] = []
+        self._call = call
+        self._count = count
+        self._elapsed = elapsed
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        for number in range(self._count):
+            if number % TURN == 0:
+                self.time_plain()
+            yield number
+
+    def time_plain(self) -> None:
+        """Time plain inferences."""
+        self._call()
+        self.plain_ns += [self._elapsed(self._call, 1) for _ in range(TURN)]
 
 
 def calibrate(call: Call, protocol: Protocol, elapsed: Elapsed = elapsed_ns) -> Calibration:

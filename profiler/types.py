@@ -104,9 +104,9 @@ class Protocol:
     warmup_floor_ns: int = 100_000_000
     warmup_limit_ns: int = 2_000_000_000
     sample_floor_ns: int = 1_000_000
-    visit_samples: int = 20
-    visit_limit_ns: int = 200_000_000
-    passes: int = 5
+    visit_samples: int = 6
+    visit_limit_ns: int = 60_000_000
+    passes: int = 15
     min_rounds: int = 6
     max_rounds: int = 20
     half_width: float = 0.01

@@ -23,6 +23,7 @@ from profiler.categories import CATEGORIES, block_of, category_of, parents_of, s
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadModelFile, UsageError
 from profiler.profiling import Profile
+from profiler.sampling import Turns
 from profiler.statistics import difference, midmean
 from profiler.types import (
     Breakdown,
@@ -371,7 +372,7 @@ def profiled(built: Any, folder: Path, runtime: str) -> tuple[Breakdown, list[So
     session = engine.load(str(out), target)
     feeds = profiling.random_feeds(session.inputs)
     sources = exporter.sources(out)
-    times = engine.profile(str(out), target, feeds, sources, 4, 1)
+    times = engine.profile(str(out), target, feeds, sources, Turns(lambda: None, 4), 1)
     profile = Profile(times, tuple(sources), times.latency_ns, 4)
     return by_operator(NET, target, [profile], times.latency_ns, HOST, "1"), sources
 

@@ -62,6 +62,8 @@ ROWS = (
         "profiler.cli",
         "profiler.grammar",
         "benchmarks.predictions",
+        "benchmarks.removal",
+        "benchmarks.verdicts",
     ),
 )
 PLUGINS = ("exporters", "benchmarks", "profiler.runtimes")
@@ -130,7 +132,8 @@ def test_frameworks_are_imported_where_they_are_needed(path: Path) -> None:
 
 
 def test_only_the_commands_print() -> None:
-    allowed = ("profiler.commands", "profiler.cli", "profiler.progress", "benchmarks.predictions")
+    allowed = ("profiler.commands", "profiler.cli", "profiler.progress")
+    allowed += ("benchmarks.predictions", "benchmarks.removal", "benchmarks.verdicts")
     for path in FILES:
         calls = [
             node

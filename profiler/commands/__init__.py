@@ -19,7 +19,7 @@ from profiler.exporting import Request
 from profiler.measure import Progress
 from profiler.progress import Display
 from profiler.store import Store, now, write_whole
-from profiler.tables.networks import PROTOCOL, Bench
+from profiler.tables.networks import BRIEF, PROTOCOL, Bench
 from profiler.types import Artifact, Failure, Target
 
 DONE, FAILED = 0, 1
@@ -126,7 +126,7 @@ def open_bench(
     """The place where tables are built and checked, as the command line describes it."""
     target = devices.target(on)
     require_runtime(target)
-    return Bench(
+    bench = Bench(
         store,
         spaces.load(space),
         target,
@@ -137,3 +137,6 @@ def open_bench(
         on_stage=display.stage,
         on_progress=display.update,
     )
+    if bench.brief:
+        bench.protocol = dataclasses.replace(BRIEF, limit_s=options.limit)
+    return bench

@@ -6,6 +6,7 @@ in the order of its operators: kernels and operators are matched in order, by th
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from profiler.errors import BadProfile
 from profiler.lineage import Compiled, claims_in_order, trace
+from profiler.sampling import Turns
 from profiler.statistics import midmean
 from profiler.types import Executed, OperatorTimes, Source
 
@@ -92,7 +94,7 @@ def profile(
     path: str,
     tensors: Sequence[Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
     folder: str,
 ) -> OperatorTimes:
@@ -100,7 +102,7 @@ def profile(
     from executorch.devtools.etdump.serialize import deserialize_from_etdump_flatcc
 
     module = engine._load_for_executorch(path, enable_etdump=True)
-    for _ in range(warmup + runs):
+    for _ in itertools.chain(range(warmup), runs):
         module.forward(list(tensors), clone_outputs=False)
     trace_file = Path(folder, "trace.etdp")
     module.write_etdump_result_to_file(str(trace_file), str(Path(folder, "debug.bin")))

@@ -15,7 +15,7 @@ from typing import Any
 
 from profiler.errors import BadProfile, NoProfiler
 from profiler.lineage import Compiled, claims_in_order, trace
-from profiler.sampling import elapsed_ns
+from profiler.sampling import Turns, elapsed_ns
 from profiler.statistics import median, midmean
 from profiler.types import Executed, OperatorTimes, Source
 
@@ -201,7 +201,7 @@ def profile(
     threads: int,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """Run a file under LiteRT's profiler. Raises NoProfiler, BadProfile."""
@@ -209,7 +209,7 @@ def profile(
     model.write(list(feeds.values()))
     for _ in range(warmup):
         model.run()
-    recorded = [model.record() for _ in range(runs)]
+    recorded = [model.record() for _ in runs]
     found = executed([events for _, events in recorded], sources)
     between = midmean(
         [w - sum(1e3 * e[2] for e in events if _is_operator(e)) for w, events in recorded]

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from math import fsum
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from profiler.errors import BadProfile
 from profiler.lineage import MOVED, Compiled, trace
 from profiler.operators import category
-from profiler.sampling import elapsed_ns
+from profiler.sampling import Turns, elapsed_ns
 from profiler.statistics import median, midmean
 from profiler.types import Executed, OperatorTimes, Source
 
 KERNEL = "_kernel_time"
 WHOLE_RUN = "model_run"
 UNNAMED = "unnamed "
-TINY_LENGTH, TINY_RUNS = 200, 60
+# A map of a quarter of a megabyte: more than the first cache, less than the second.
+MAP_FLOATS = 1 << 16
+PAIRS, CHAIN_RUNS = 60, 60
 
 
 def compiled_of(model: Any, sources: Sequence[Source]) -> list[Compiled]:
@@ -161,7 +164,7 @@ def profile(
     provider: str,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """Run an artifact `warmup + runs` times under the profiler.
@@ -182,7 +185,7 @@ def profile(
             options.add_session_config_entry("session.save_model_format", "ONNX")
         session = onnxruntime.InferenceSession(path, options, providers=[provider])
         call = functools.partial(session.run, None, dict(feeds))
-        wall_ns = [elapsed_ns(call, 1) for _ in range(warmup + runs)]
+        wall_ns = [elapsed_ns(call, 1) for _ in itertools.chain(range(warmup), runs)]
         text = Path(session.end_profiling()).read_text(errors="replace")
         compiled = []
         if optimised.is_file():
@@ -199,45 +202,53 @@ def profile(
 def event_cost_ns(make_options: Callable[[], Any]) -> float:
     """What the profiler takes of an operator's time: nanoseconds by which it makes one longer.
 
-    Measured on a chain of operators on a single number, which take next to nothing: the time that
-    the trace tells of one, less what one more of them adds to the latency without profiler.
+    Measured on a chain in which each operator is tiny or fills the nearer caches, as those of a
+    network do: the profiler's own code and texts have left them by the time that it writes the next
+    event. It is what the trace tells of an operator, less what one more adds to the latency
+    without profiler.
     """
-    one, many = (_tiny_latency_ns(make_options(), length) for length in (1, TINY_LENGTH + 1))
+    one, many = (_chain_latency_ns(make_options(), pairs) for pairs in (1, PAIRS + 1))
     options = make_options()
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True
         options.profile_file_prefix = f"{folder}/profile"
-        call, session = _tiny(options, TINY_LENGTH)
-        for _ in range(TINY_RUNS):
+        call, session = _chain(options, PAIRS)
+        for _ in range(CHAIN_RUNS):
             call()
         text = Path(session.end_profiling()).read_text(errors="replace")
-    times = kernels_ns(events_of(text), skip=TINY_RUNS // 4)
-    told = fmean(midmean(samples) for samples in times.values())
-    return max(0.0, told - (many - one) / TINY_LENGTH)
+    times = kernels_ns(events_of(text), skip=CHAIN_RUNS // 4)
+    told = fsum(midmean(samples) for samples in times.values())
+    return max(0.0, (told - (many - one)) / len(times))
 
 
-def _tiny_latency_ns(options: Any, length: int) -> float:
-    call, _ = _tiny(options, length)
-    return median([elapsed_ns(call, 1) for _ in range(TINY_RUNS)][TINY_RUNS // 4 :])
+def _chain_latency_ns(options: Any, pairs: int) -> float:
+    call, _ = _chain(options, pairs)
+    return midmean([elapsed_ns(call, 1) for _ in range(CHAIN_RUNS)][CHAIN_RUNS // 4 :])
 
 
-def _tiny(options: Any, length: int) -> tuple[Callable[[], Any], Any]:
-    """A call that runs a chain of `length` sines of one number, and its session."""
+def _chain(options: Any, pairs: int) -> tuple[Callable[[], Any], Any]:
+    """A call that runs so many products of a map with a number, each number read from the last
+    map; and its session."""
     import numpy
     import onnxruntime
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
-    nodes = [
-        helper.make_node("Sin", [f"t{i}"], [f"t{i + 1}"], name=f"sine{i}") for i in range(length)
-    ]
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("t0", f"t{length}")
-    ]
-    graph = helper.make_graph(nodes, "sines", ends[:1], ends[1:])
+    nodes = []
+    for i in range(pairs):
+        nodes += [
+            helper.make_node("Mul", [f"map{i}", f"number{i}"], [f"map{i + 1}"], name=f"product{i}"),
+            helper.make_node(
+                "Gather", [f"map{i + 1}", "first"], [f"number{i + 1}"], name=f"number{i}"
+            ),
+        ]
+    sizes = {"map0": MAP_FLOATS, "number0": 1, f"map{pairs}": MAP_FLOATS, f"number{pairs}": 1}
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [s]) for n, s in sizes.items()]
+    first = numpy_helper.from_array(numpy.zeros(1, "int64"), "first")
+    graph = helper.make_graph(nodes, "products", ends[:2], ends[2:], [first])
     opset = helper.make_opsetid("", 17)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    feeds = {"t0": numpy.ones(1, "float32")}
+    feeds = {n: numpy.ones(sizes[n], "float32") for n in ("map0", "number0")}
     return functools.partial(session.run, None, feeds), session

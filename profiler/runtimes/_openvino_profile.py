@@ -8,7 +8,7 @@ from typing import Any
 
 from profiler.errors import BadProfile
 from profiler.lineage import Compiled, trace
-from profiler.sampling import elapsed_ns
+from profiler.sampling import Turns, elapsed_ns
 from profiler.statistics import median
 from profiler.types import Executed, OperatorTimes, Source
 
@@ -86,20 +86,20 @@ def profile(
     request: Any,
     call: Callable[[], Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """Run a network that was compiled with counters on; `call` is one inference of `request`."""
     for _ in range(warmup):
         call()
     before = counters(request)
-    wall_ns = [elapsed_ns(call, 1) for _ in range(runs)]
+    wall_ns = [elapsed_ns(call, 1) for _ in runs]
     after = counters(request)
     graph = compiled_of(read_graph(compiled.get_runtime_model()))
     known = {c.name for c in graph}
     rest = [Compiled(n, kind, (n,)) for n, (kind, _) in after.items() if n not in known]
     traced = trace([*graph, *rest], sources)
-    times = since(before, warmup, after, warmup + runs)
+    times = since(before, warmup, after, warmup + len(runs))
     order = [c.name for c in [*graph, *rest] if c.name in times]
     found = tuple(
         Executed(name, after[name][0], times[name], traced[name].sources, traced[name].beside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from profiler.errors import BadProfile
 from profiler.lineage import Compiled, trace
-from profiler.sampling import elapsed_ns
+from profiler.sampling import Turns, elapsed_ns
 from profiler.statistics import median, midmean
 from profiler.types import Executed, OperatorTimes, Source
 
@@ -18,7 +19,7 @@ GRAPH = re.compile(r"^graph_\d+_")
 LIBRARY = re.compile(r"^aoti_torch_(cpu_)?(mkldnn_)?_*|_pointwise.*$|_out$")
 
 
-def time_calls(graph: Any, inputs: Sequence[Any], runs: int, warmup: int) -> OperatorTimes:
+def time_calls(graph: Any, inputs: Sequence[Any], runs: Turns, warmup: int) -> OperatorTimes:
     """The time of every operator call of a graph module, each timed around the call alone.
 
     What Python does between two calls is not part of any of them.
@@ -45,7 +46,7 @@ def time_calls(graph: Any, inputs: Sequence[Any], runs: int, warmup: int) -> Ope
     with torch.no_grad():
         timed = Timed(graph)
         run = functools.partial(timed.run, *inputs)
-        wall_ns = [elapsed_ns(run, 1) for _ in range(warmup + runs)]
+        wall_ns = [elapsed_ns(run, 1) for _ in itertools.chain(range(warmup), runs)]
     found = tuple(
         Executed(name, operators[name], midmean(samples[warmup:]), (name,), (), "timed-call")
         for name, samples in timed.times_ns.items()

@@ -27,6 +27,7 @@ from typing import Any
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.runtimes import _coreml_profile
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("coreml",)
@@ -234,7 +235,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The latency shared out by the compute plan's weights: estimates. Never run on a Mac.
@@ -245,7 +246,7 @@ def profile(
     call = session.bind(feeds)
     for _ in range(warmup):
         call()
-    latency = statistics.median(session.elapsed_ns(call, 1) for _ in range(runs))
+    latency = statistics.median(session.elapsed_ns(call, 1) for _ in runs)
     plan = _plan(session.compiled, target.unit)
     operators = [
         (operator, plan.get_estimated_cost_for_mlprogram_operation(operator))

@@ -20,6 +20,7 @@ from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import MissingPackage, UnsupportedOperator
 from profiler.runtimes import _executorch_profile
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("executorch",)
@@ -196,7 +197,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each kernel, by ExecuTorch's event tracer. Raises BadProfile."""

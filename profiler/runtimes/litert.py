@@ -25,6 +25,7 @@ from profiler.environment import installed, package_version
 from profiler.errors import BadTarget, NoProfiler
 from profiler.runtimes import _litert_profile
 from profiler.runtimes._litert_engines import Compiled, Interpreted
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("litert",)
@@ -162,7 +163,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each operator, by the profiler of LiteRT's C interface.

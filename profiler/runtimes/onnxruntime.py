@@ -19,6 +19,7 @@ from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import MissingPackage
 from profiler.runtimes import _onnxruntime_profile
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("onnx", "ort")
@@ -175,7 +176,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each executed operator, by ONNX Runtime's profiler, and the latency under it.

@@ -18,6 +18,7 @@ from typing import Any
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.runtimes import _openvino_profile
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("openvino", "onnx")
@@ -132,7 +133,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each executed operator, by OpenVINO's counters, and the latency with them.

@@ -22,6 +22,7 @@ from profiler import choices, plugins
 from profiler.environment import installed
 from profiler.errors import BadModelFile, MissingPackage
 from profiler.runtimes import _tensorrt_profile
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("tensorrt",)
@@ -322,7 +323,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each layer, by TensorRT's profiler, which wants graph=0. Never run on a GPU.
@@ -333,8 +334,8 @@ def profile(
     call = session.bind(feeds)
     for _ in range(warmup):
         call()
-    latency = statistics.median(session.elapsed_ns(call, 1) for _ in range(runs))
-    return _tensorrt_profile.times_of(layer_times(session, runs), sources, round(latency))
+    latency = statistics.median(session.elapsed_ns(call, 1) for _ in runs)
+    return _tensorrt_profile.times_of(layer_times(session, len(runs)), sources, round(latency))
 
 
 def layer_times(session: Session, runs: int) -> list[_tensorrt_profile.Layer]:

@@ -15,6 +15,7 @@ from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadTarget, NoProfiler
 from profiler.runtimes import _torch_profile
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("exported_program",)
@@ -172,7 +173,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each operator call of the program, and the latency meanwhile.

@@ -15,6 +15,7 @@ from profiler import plugins
 from profiler.encoding import from_json
 from profiler.errors import NoProfiler
 from profiler.runtimes import _torch_profile, torch_eager
+from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Structure, Target
 
 FORMATS = ("aoti",)
@@ -48,7 +49,7 @@ def profile(
     target: Target,
     feeds: Mapping[str, Any],
     sources: Sequence[Source],
-    runs: int,
+    runs: Turns,
     warmup: int,
 ) -> OperatorTimes:
     """The time of each kernel of a package with marks, by torch's profiler.
@@ -59,7 +60,7 @@ def profile(
         raise NoProfiler("the kernels of torch's compiler are timed on the CPU only")
     kernels = plugins.load("exporters", "aoti").kernels(Path(path))
     call = load(path, target).bind(feeds)
-    return _torch_profile.time_kernels(call, kernels, sources, runs, warmup)
+    return _torch_profile.time_kernels(call, kernels, sources, len(runs), warmup)
 
 
 def _empty(text: str) -> Any:

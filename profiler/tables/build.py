@@ -60,7 +60,7 @@ def plan(
     count: int = CLOSURE_NETWORKS,
     grid: Space | None = None,
     real: Sequence[str] = (),
-    counts: Sequence[int] = planning.STRAIGHTNESS,
+    counts: Sequence[int] | None = None,
     estimator: str = "scale",
     beside: bool = False,
     sizes: bool = False,
@@ -69,8 +69,10 @@ def plan(
 
     `grid` is a narrower space from which networks are drawn. `real` names networks that are
     measured beside them, with all their rows; `beside` asks for the baselines, `sizes` for what
-    each row is besides its latency.
+    each row is besides its latency. Chains have `counts` repeats: three where there is time to see
+    whether they lie on a line.
     """
+    counts = counts or (planning.SLOPE if bench.brief else planning.STRAIGHTNESS)
     space = grid or bench.space
     wanted = dict.fromkeys(rows)
     for name in real:
@@ -101,9 +103,7 @@ def build_sampled(
 
     `make` gives the plan for a list of rows. What was measured for one step serves the next.
     """
-    started = time.monotonic()
-    budget_s = bench.budget_s
-    rows = refine.first(space)
+    rows = refine.first(space, bench.budget_s)
     judged = refine.left_out(space, rows)
     weights = refine.uses(space)
     while True:
@@ -118,14 +118,12 @@ def build_sampled(
             "target_percent": round(100 * target, 2),
         }
         table = replace(table, provenance={**table.provenance, "sampling": figures})
-        took, spent = time.monotonic() - before, time.monotonic() - started
-        ahead = took * (0.5 + len(more) / len(rows))
+        ahead_s = (time.monotonic() - before) * (0.5 + len(more) / len(rows))
         if missed is None or missed <= target or not more:
             return table
-        if budget_s is not None and spent + ahead > budget_s:
+        if bench.left_s is not None and ahead_s > bench.left_s:
             return table
         rows += more
-        bench.budget_s = None if budget_s is None else budget_s - spent
 
 
 def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,10 @@ PROTOCOL = Protocol(
     half_width=0.0,
 )
 
+# For small budgets: more rounds of fewer visits.
+BRIEF = dataclasses.replace(PROTOCOL, passes=2, cold_passes=8)
+BRIEF_S = 180.0
+
 LINKS = 12
 
 
@@ -55,6 +60,19 @@ class Bench:
     on_progress: Callable[[Progress], None] = lambda _: None
     failures: list[Failure] = field(default_factory=list)
     composed: list[Artifact] = field(default_factory=list)
+    begun_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def brief(self) -> bool:
+        """Whether the budget is too small for anything but the essential."""
+        return self.budget_s is not None and self.budget_s <= BRIEF_S
+
+    @property
+    def left_s(self) -> float | None:
+        """What is left of the budget; exporting takes of it too."""
+        if self.budget_s is None:
+            return None
+        return max(0.0, self.budget_s - (time.monotonic() - self.begun_s))
 
     @property
     def format(self) -> Format:
@@ -197,7 +215,7 @@ def take_rounds(
         seed=bench.seed,
         together=False,
         links=[*links, *sample],
-        budget_s=bench.budget_s,
+        budget_s=bench.left_s,
         on_progress=bench.on_progress,
     )
     measure.collect(run)

@@ -13,7 +13,7 @@ import itertools
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler.errors import BadArchitecture, SpaceError
@@ -237,7 +237,7 @@ def _from(unit: tuple[str, ...], key: str) -> tuple[str, ...]:
 # Which rows are measured -----------------------------------------------------------------------
 
 
-def chosen(space: Space, every: int = 1) -> list[str]:
+def chosen(space: Space, every: int = 1, knots: Mapping[int, int] = KNOTS) -> list[str]:
     """The rows to measure: those that repeat, every so many of each family, and knots of those
     that change shape; of the released networks all."""
     keys: dict[str, None] = {}
@@ -248,7 +248,7 @@ def chosen(space: Space, every: int = 1) -> list[str]:
         repeating = [k for k in members if repeats(space, k)]
         changing = [k for k in members if not repeats(space, k)]
         keys.update(dict.fromkeys(_thinned(repeating, every)))
-        keys.update(dict.fromkeys(_on_knots(changing)))
+        keys.update(dict.fromkeys(_on_knots(changing, knots)))
     known = set(space.keys)
     for name in space.named:
         with contextlib.suppress(BadArchitecture):  # the space may be narrower than its names
@@ -263,9 +263,9 @@ def _thinned(keys: Sequence[str], every: int) -> list[str]:
     return _at(keys, [_spaced(a, -(-len(a) // every) + 1) for a in _axes(keys)])
 
 
-def _on_knots(keys: Sequence[str]) -> list[str]:
+def _on_knots(keys: Sequence[str], knots: Mapping[int, int]) -> list[str]:
     axes = _axes(keys)
-    count = KNOTS.get(len(axes), 3)
+    count = knots.get(len(axes), 3)
     if len(keys) <= count ** len(axes):
         return list(keys)
     return _at(keys, [_spaced(a, count) for a in axes])

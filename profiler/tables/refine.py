@@ -15,10 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from profiler.spaces import Space
 from profiler.statistics import median
 from profiler.tables.interpolation import Interpolation, Place, family, split
-from profiler.tables.plan import chosen, repeats
+from profiler.tables.plan import KNOTS, chosen, repeats
 
-# Every so many rows of a family at first.
-COARSE = 6
+# Every so many rows of a family at first, and knots of those that change shape: the first of these
+# for which a budget leaves a second for each row, which is what one takes with its chains.
+COARSE: tuple[tuple[int, Mapping[int, int]], ...] = (
+    (6, KNOTS),
+    (8, {1: 4, 2: 3, 3: 3}),
+    (12, {1: 3, 2: 3, 3: 2}),
+    (16, {1: 3, 2: 2, 3: 2}),
+)
 LEFT_OUT = 16
 DRAWS = 200
 # Rows are added in so many steps at the most, each a share of those that are not measured.
@@ -28,14 +34,23 @@ SEED = 20
 UNKNOWN_ERROR = 0.05
 
 
-def first(space: Space) -> list[str]:
-    """The rows with which a build begins."""
-    return chosen(space, COARSE)
+def first(space: Space, budget_s: float | None = None) -> list[str]:
+    """The rows with which a build begins: fewer where there is little time."""
+    rows: list[str] = []
+    for every, knots in COARSE:
+        rows = chosen(space, every, knots)
+        if budget_s is None or len(rows) <= budget_s:
+            break
+    return rows
 
 
-def left_out(space: Space, rows: Iterable[str], count: int = LEFT_OUT) -> list[str]:
-    """Rows by which the interpolation is judged: drawn from those of networks, not among `rows`."""
+def left_out(space: Space, rows: Sequence[str], most: int = LEFT_OUT) -> list[str]:
+    """Rows by which the interpolation is judged: drawn from those of networks, not among `rows`.
+
+    Of few rows few are left out.
+    """
     known = set(rows)
+    count = min(most, max(4, len(known) // 8))
     weights = uses(space)
     rest = sorted(k for k in weights if k not in known and repeats(space, k))
     generator = random.Random(SEED)
