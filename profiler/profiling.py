@@ -24,8 +24,8 @@ from profiler.worker import random_feeds
 
 # A profile lasts about so long, and has at least and at most so many inferences.
 LASTS_NS = 400_000_000
-FEWEST_RUNS, MOST_RUNS = 20, 300
-WARMUP_RUNS = 10
+FEWEST_RUNS, MOST_RUNS = 16, 300
+WARMUP_RUNS = 5
 WARMUP_NS = 60_000_000
 
 

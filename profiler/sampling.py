@@ -18,7 +18,7 @@ Elapsed = Callable[[Call, int], int]
 
 CHECK_EVERY_SAMPLES = 4
 STEADY = 0.02
-TURN = 10
+TURN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def elapsed_ns(call: Call, batch: int) -> int:
 class Turns:
     """Inferences under a profiler in turns with plain ones, so that both see the same machine.
 
-    Iterating gives as many turns as `count`; before each ten of them as many plain inferences are
+    Iterating gives as many turns as `count`; before each eight of them as many plain inferences are
     timed, by `elapsed`, after one that brings their code and data back. `plain_ns` are their times.
     """
 

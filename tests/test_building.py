@@ -106,6 +106,30 @@ def test_what_is_built_is_not_measured_again(built: Path, checkout: Path) -> Non
     assert rounds(built, "true") == before
 
 
+def test_several_tables_in_one_run_of_which_one_cannot_be_built(
+    built: Path, checkout: Path
+) -> None:
+    arguments = [*BUILD[:3], "--on", "host/onnxruntime", "host/coreml", *BUILD[3:5], "-o", "all"]
+    process = start(checkout, built, *arguments, *BUILD[-2:], "--json")
+    output, errors = finish(process)
+    assert process.returncode == 1
+    assert "failed: tiny on host/coreml" in errors
+    assert "macOS" in errors
+    (made,) = json.loads(output)
+    assert made["path"] == str(Path("all", "tiny-host-onnxruntime.json"))
+    one, other = (json.loads((built / p).read_text()) for p in (made["path"], "tiny.json"))
+    assert one["entries"] == other["entries"], "the store's rounds were used again"
+    assert one["provenance"]["wall_s"] >= one["provenance"]["timed_s"] == 0
+
+
+def test_several_tables_need_a_folder(built: Path, checkout: Path) -> None:
+    arguments = [*BUILD[:3], "--on", "host/onnxruntime", "host/openvino", "-o", "tiny.json"]
+    process = start(checkout, built, *arguments)
+    _, errors = finish(process)
+    assert process.returncode == 2
+    assert "folder" in errors
+
+
 def test_composed_artifacts_are_deleted_after_the_build(built: Path) -> None:
     left = list((built / "store" / "artifacts").iterdir())
     assert len(left) == 9, "only six blocks, two anchors and the network of nothing remain"

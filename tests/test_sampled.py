@@ -40,6 +40,19 @@ def test_rows_left_out_are_none_of_the_first_and_occur_in_networks() -> None:
     assert set(judged) <= set(refine.uses(V1))
 
 
+def test_little_time_means_few_rows_that_still_span_the_space() -> None:
+    counts = [len(refine.first(V1, budget)) for budget in (30.0, 60.0, 120.0, 600.0, None)]
+    assert counts == sorted(counts)
+    assert counts[1] <= 0.6 * counts[-1]
+    few = refine.first(V1, 60.0)
+    known = {k: latency(k) for k in planning.chains(V1, few, planning.SLOPE)[1]}
+    between_them = Interpolation(known)
+    for architecture in V1.draw(random.Random(1), 20):
+        for key in V1.rows(architecture):
+            assert key in known or between_them.at(key) is not None, key
+    assert len(refine.left_out(V1, few)) <= len(few) // 8 + 4
+
+
 def test_the_next_rows_are_where_interpolation_misses() -> None:
     first = refine.first(V1)
     known = {k: latency(k) for k in first}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.sampling import calibrate, schedule, visit, warm_up
+from profiler.sampling import TURN, Turns, calibrate, schedule, visit, warm_up
 from profiler.types import Protocol
 
 MS = 1_000_000
@@ -215,3 +215,19 @@ def test_every_pass_is_shuffled_anew() -> None:
     order = schedule(dict.fromkeys(range(20), 2), random.Random(1))
     assert order[:20] != order[20:]
     assert order[:20] != list(range(20))
+
+
+@given(st.integers(1, 60))
+def test_turns_with_a_profiler_are_as_many_as_asked_and_plain_runs_stand_between(count: int) -> None:
+    machine = Machine(itertools.repeat(3 * MS))
+    turns = Turns(machine.call, count, machine.elapsed)
+    seen = []
+    for number in turns:
+        seen.append(number)
+        assert len(turns.plain_ns) > number, "plain runs came first"
+        machine.log.append("profiled")
+    assert seen == list(range(count))
+    assert len(turns) == count
+    assert turns.plain_ns == [3 * MS] * (TURN * -(-count // TURN))
+    longest = max(len(list(g)) for k, g in itertools.groupby(machine.log) if k == "profiled")
+    assert longest <= TURN
