@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from profiler.experiments import Cost, Line
+from profiler.experiments import WITHOUT, Cost, Line
 from profiler.observations import CONFIRMED, REFUTED, UNDECIDED, Answer, Finding
 from reports import charts, html
 from reports.experiments import operators
@@ -74,7 +74,8 @@ def _bar(target: str, line: Line) -> dict[str, Any]:
 
 
 def _cheapest(target: str, lines: Sequence[Line]) -> str:
-    costs = [(line.unit.ns, line) for line in lines if line.unit]
+    # The unit without its operator is no alternative.
+    costs = [(line.unit.ns, line) for line in lines if line.unit and line.name != WITHOUT]
     if not costs:
         return ""
     ns, line = min(costs, key=lambda c: c[0])

@@ -132,6 +132,15 @@ def test_observations_are_counted_and_shown_beside_the_papers(tmp_path: Path) ->
     assert "they lie apart" in read.text
 
 
+def test_the_unit_without_its_operator_is_not_the_cheapest_alternative(tmp_path: Path) -> None:
+    whole = made.bench(TARGETS)
+    for result in whole["results"]:
+        (free,) = [line for line in result["lines"] if line["name"] == "hardswish"]
+        free["name"] = "without"
+    text = Reader(page(made.write(tmp_path / "x.json", whole))).text
+    assert "the cheapest is relu" in text
+
+
 def test_an_experiment_names_the_cheapest_and_what_was_skipped(tmp_path: Path) -> None:
     read = Reader(page(made.write(tmp_path / "x.json", made.bench(TARGETS))))
     assert "On onnxruntime the cheapest is hardswish (channels 96) (1 us)." in read.text

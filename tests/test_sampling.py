@@ -218,7 +218,9 @@ def test_every_pass_is_shuffled_anew() -> None:
 
 
 @given(st.integers(1, 60))
-def test_turns_with_a_profiler_are_as_many_as_asked_and_plain_runs_stand_between(count: int) -> None:
+def test_turns_with_a_profiler_are_as_many_as_asked_and_plain_runs_stand_between(
+    count: int,
+) -> None:
     machine = Machine(itertools.repeat(3 * MS))
     turns = Turns(machine.call, count, machine.elapsed)
     seen = []

@@ -3,6 +3,8 @@
 (() => {
   // Vega's level of logging at which it speaks of errors only.
   const ERRORS = 1;
+  // Pixels of a figure in which no more than two columns of a legend have room.
+  const NARROW = 480;
   const collator = new Intl.Collator("en", { numeric: true });
 
   /** What a cell is sorted by: its number where it has one, else its text; "" where it is empty. */
@@ -84,7 +86,9 @@
   }
 
   async function draw(place) {
-    const spec = JSON.parse(place.nextElementSibling.textContent);
+    const narrow = place.clientWidth < NARROW;
+    const spec = JSON.parse(place.nextElementSibling.textContent, (key, value) =>
+      narrow && key === "legend" && value ? { ...value, columns: Math.min(value.columns ?? 1, 2) } : value);
     // Small multiples do not flow by themselves.
     if (spec.facet) spec.columns = Math.max(1, Math.floor((place.clientWidth - 50) / 152));
     // The compiler warns that rows have a height of their own, on no logger that one could set.
