@@ -21,7 +21,7 @@ BUILD = ("table", "build", "tiny", "--count", "4", "-o", "tiny.json", "--store",
 
 @pytest.fixture(scope="module", autouse=True)
 def ctrl_c_is_heard() -> Iterator[None]:
-    """A shell that runs the suite in the background has it ignore Ctrl-C, and all that it starts."""
+    """A shell that runs the suite in the background has it, and its children, ignore Ctrl-C."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
