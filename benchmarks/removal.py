@@ -3,7 +3,8 @@
     python -m benchmarks.removal [--on TARGET] [--store DIR] [CASE ...]
 
 For each case: what the rows of the part sum to in a breakdown of the whole network, beside what
-the network takes less when the part is not there, both measured in the same rounds. Taken out are
+the network takes less when the part is not there (the networks with and without it share their
+rounds; the breakdown has its own). Types of operators are ONNX Runtime's. Taken out are
 
 - `norms`: the 25 layer normalisations of DeiT-S, in the ONNX graph: each becomes an identity,
 - `transposes`: those of LeViT-256, in the ONNX graph: each becomes a reshape to the same shape,

@@ -16,7 +16,7 @@ from profiler.roofline import SIZES, Place, Roofline
 from profiler.statistics import covers
 from profiler.store import Store
 from profiler.tables.networks import PROTOCOL
-from profiler.types import Artifact, Failure, Protocol, Round, Structure, Target, Workload
+from profiler.types import Artifact, Failure, Protocol, Structure, Target, Workload
 
 # Chains are timed as those of tables are, a single run each in turn; in twelve rounds, so that
 # forty comparisons that are corrected together could each have a verdict.
@@ -187,12 +187,8 @@ def _collect(
     )
     measure.collect(collection)
     trial.failures += collection.failures.values()
-    found: dict[str, list[Round]] = {}
-    for key, item in items.items():
-        taken = measure.measurement(trial.store, item, trial.target, rules)
-        if taken is not None and item.key not in collection.failures:
-            found[key] = measure.counted(taken)
-    return dict(drift.steady(found).medians_ns)
+    steadied = drift.steady(measure.collected(collection)).medians_ns
+    return {key: steadied[i.key] for key, i in items.items() if i.key in steadied}
 
 
 # Adding up -----------------------------------------------------------------------------------

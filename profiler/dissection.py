@@ -19,7 +19,17 @@ from profiler.measure import Collection, Item, Progress
 from profiler.profiling import Profile, Unprofiled
 from profiler.statistics import median
 from profiler.store import Store
-from profiler.types import Artifact, Breakdown, Failure, Format, Protocol, Round, Target, Workload
+from profiler.types import (
+    Artifact,
+    Breakdown,
+    Failure,
+    Format,
+    Protocol,
+    Round,
+    Target,
+    Workload,
+    usable,
+)
 
 # The latency without profiler takes fewer samples than `measure`: a profile follows each round.
 PROTOCOL = Protocol(visit_samples=4, passes=5)
@@ -126,8 +136,7 @@ def _breakdown(
 
 def _latency_ns(rounds: Sequence[Round]) -> int:
     """The median of the round medians; of the undisturbed rounds where there are some."""
-    used = [r for r in rounds if r.valid] or rounds
-    return round(median([median(r.samples_ns) for r in used]))
+    return round(median([median(r.samples_ns) for r in usable(rounds)]))
 
 
 def _disturbed(rounds: Sequence[Round]) -> list[str]:

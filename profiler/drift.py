@@ -11,7 +11,7 @@ So each workload has a sensitivity, the slope of its own samples over that drift
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ SWEEPS = 3
 MOST_SENSITIVE = 1.5
 # Samples this many deviations off count for less (Huber 1964), and how often that is repeated.
 CLIPPED, FITS = 1.5, 5
+# A sum of squares so small, in logarithms, tells nothing of a slope.
+PRIOR = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def steady(rounds: Mapping[str, Sequence[Round]]) -> Steadied:
     return Steadied(found, median([_width(p.drift) for p in known.values()]) if known else 0.0)
 
 
-def _sensitivities(processes: Any, start: Mapping[str, float]) -> dict[str, float]:
+def _sensitivities(processes: Collection[_Process], start: Mapping[str, float]) -> dict[str, float]:
     """The slope of each workload's samples over the drift, in all processes, robustly."""
     import numpy
 
@@ -112,8 +114,8 @@ def _sensitivities(processes: Any, start: Mapping[str, float]) -> dict[str, floa
             off = numpy.abs(y - slope * x)
             spread = 1.4826 * numpy.median(off) + 1e-3
             weight = 1 / numpy.maximum(1, off / (CLIPPED * spread))
-            # On a quiet machine nothing is known of the slope, and nothing rests on it.
-            slope = (weight @ (x * y) + 0.01) / (weight @ (x * x) + 0.01)
+            # On a quiet machine nothing is known of the slope, and nothing rests on it: it is 1.
+            slope = (weight @ (x * y) + PRIOR) / (weight @ (x * x) + PRIOR)
         found[key] = min(MOST_SENSITIVE, max(0.0, float(slope)))
     return found
 

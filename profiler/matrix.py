@@ -14,7 +14,7 @@ from profiler import formats, measure, plugins, workloads
 from profiler.exporting import Request
 from profiler.measure import Collection, Item, Progress
 from profiler.store import Store
-from profiler.types import Artifact, Failure, Format, Protocol, Target, Workload
+from profiler.types import Artifact, Failure, Format, Protocol, Target, Workload, usable
 
 PROTOCOL = Protocol(
     warmup_runs=3,
@@ -184,8 +184,7 @@ def _run(store: Store, item: Item, failure: Failure | None) -> Run:
     taken = store.rounds(item.key)
     if not taken:
         return Run(failure="no round was taken")
-    valid = [r for r in taken if r.valid] or taken
-    samples = sorted(s for r in valid for s in r.samples_ns)
+    samples = sorted(s for r in usable(taken) for s in r.samples_ns)
     errors = [r.error for r in taken if r.error is not None]
     return Run(samples[len(samples) // 2], max(errors, default=None))
 

@@ -30,6 +30,7 @@ from profiler.types import (
     Target,
     Telemetry,
     Workload,
+    usable,
 )
 
 # What decides when to stop or what to discard does not decide what a sample is: rounds taken
@@ -376,14 +377,15 @@ def shortcomings(rounds: Sequence[Round], protocol: Protocol) -> tuple[str, ...]
     return tuple(flags)
 
 
-def counted(taken: Measurement) -> list[Round]:
-    """The undisturbed rounds; all of them when none is."""
-    return [r for r in taken.rounds if r.valid] or list(taken.rounds)
+def collected(run: Collection) -> dict[str, list[Round]]:
+    """The usable rounds of a collection's items, by key; of those that failed none."""
+    kept = [i.key for i in run.items if i.key not in run.failures]
+    return {key: usable(rounds) for key in kept if (rounds := run.store.rounds(key))}
 
 
 def round_medians(taken: Measurement) -> dict[str, float]:
-    """The median of each round that counts, by its process."""
-    return {r.process: median(r.samples_ns) for r in counted(taken)}
+    """The median of each usable round, by its process."""
+    return {r.process: median(r.samples_ns) for r in usable(taken.rounds)}
 
 
 def latency_ns(taken: Measurement) -> int:

@@ -111,7 +111,7 @@ class Store:
             _write_ahead(connection)
             connection.execute("PRAGMA synchronous=FULL")
             self._create_or_migrate(connection)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: nobody else would close it
             connection.close()
             raise
         return connection
@@ -165,7 +165,7 @@ class Store:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # Ctrl-C too: all of a transaction, or nothing
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
                 raise
@@ -360,7 +360,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             write(Path(name))
             os.chmod(name, 0o644)
             os.replace(name, path)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: half a file must not stay
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
             raise

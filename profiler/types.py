@@ -6,7 +6,7 @@ Every noun survives `encoding.to_json` and `from_json`; an unknown field is refu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -205,6 +205,11 @@ class Round:
     def valid(self) -> bool:
         """Whether the round counts: a disturbed one is kept, and does not."""
         return not self.flags
+
+
+def usable(rounds: Sequence[Round]) -> list[Round]:
+    """The undisturbed rounds; all of them when none is."""
+    return [r for r in rounds if r.valid] or list(rounds)
 
 
 @dataclass(frozen=True, slots=True)

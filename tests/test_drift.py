@@ -99,6 +99,7 @@ def test_rounds_that_do_not_say_when_are_left_as_they_are() -> None:
 
 def test_few_workloads_are_left_as_they_are() -> None:
     few = dict(list(rounds(bursts).items())[: drift.LEAST - 1])
+    assert drift.steady(few) == drift.steady(untimed(few))
     assert drift.steady(few).moved == 0
 
 

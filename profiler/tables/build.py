@@ -131,7 +131,6 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
 
     Raises WorkloadFailed when too little could be measured to make a table.
     """
-    started, since = time.monotonic(), now()
     space = bench.space
     chains = {networks.sequence_name(c.blocks): c for c in wanted.chains}
     wholes = {space.text(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
@@ -163,7 +162,7 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     if not any(t.scaffold == "overhead" and not t.counted for t in terms):
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
-    spent = {"speed_moved": round(steadied.moved, 4), **_spent(started, since, rounds)}
+    spent = {"speed_moved": round(steadied.moved, 4), **_spent(bench, rounds)}
     table = replace(table, provenance={**table.provenance, **spent})
     if wanted.sizes:
         table = _sized(bench, table)
@@ -180,12 +179,12 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     return table, compared
 
 
-def _spent(started_s: float, since: str, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
+def _spent(bench: Bench, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:
     """How long the build has taken, and how much of that was timed inference."""
-    fresh = [r for taken in rounds.values() for r in taken if r.started_at >= since]
+    fresh = [r for taken in rounds.values() for r in taken if r.started_at >= bench.begun_at]
     timed_ns = sum(sum(r.samples_ns) * r.batch for r in fresh)
     return {
-        "wall_s": round(time.monotonic() - started_s, 1),
+        "wall_s": round(time.monotonic() - bench.begun_s, 1),
         "timed_s": round(timed_ns / 1e9, 1),
     }
 

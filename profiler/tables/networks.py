@@ -15,7 +15,7 @@ from profiler import exporting, formats, measure, plugins
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
 from profiler.spaces import Space
-from profiler.store import Store
+from profiler.store import Store, now
 from profiler.tables import plan
 from profiler.types import Artifact, Failure, Format, Protocol, Round, Target, Workload
 
@@ -61,6 +61,7 @@ class Bench:
     failures: list[Failure] = field(default_factory=list)
     composed: list[Artifact] = field(default_factory=list)
     begun_s: float = field(default_factory=time.monotonic)
+    begun_at: str = field(default_factory=now)
 
     @property
     def brief(self) -> bool:
@@ -196,7 +197,7 @@ def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[st
 def take_rounds(
     bench: Bench, items: Sequence[Item], canary: Item | None, links: Sequence[Item] = ()
 ) -> dict[str, list[Round]]:
-    """Measure items in shared rounds. Returns the rounds that count, by key.
+    """Measure items in shared rounds. Returns the usable rounds, by key.
 
     Where some have their rounds from earlier processes, a sample of those (and `links`) is
     timed beside the new ones, so that all processes can be compared.
@@ -220,12 +221,7 @@ def take_rounds(
     )
     measure.collect(run)
     bench.failures += run.failures.values()
-    observed: dict[str, list[Round]] = {}
-    for item in items:
-        taken = measure.measurement(bench.store, item, bench.target, bench.protocol)
-        if taken is not None and item.key not in run.failures:
-            observed[item.key] = measure.counted(taken)
-    return observed
+    return measure.collected(run)
 
 
 def tidy(bench: Bench) -> None:

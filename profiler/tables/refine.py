@@ -18,7 +18,8 @@ from profiler.tables.interpolation import Interpolation, Place, family, split
 from profiler.tables.plan import KNOTS, chosen, repeats
 
 # Every so many rows of a family at first, and knots of those that change shape: the first of these
-# for which a budget leaves a second for each row, which is what one takes with its chains.
+# for which a budget leaves a second for each row. A row took two on a slow machine, most of them in
+# exporting.
 COARSE: tuple[tuple[int, Mapping[int, int]], ...] = (
     (6, KNOTS),
     (8, {1: 4, 2: 3, 3: 3}),

@@ -100,7 +100,7 @@ def size_of(builder: str, parameters: Mapping[str, Any]) -> Size:
             return _count(builder, parameters)
     except (BadModelFile, MissingPackage):
         raise
-    except Exception:
+    except (RuntimeError, TypeError, ValueError):  # what torch says of numbers that are not there
         return _count(builder, parameters)
 
 
