@@ -104,7 +104,7 @@ def _named(name: str, batch: int) -> Workload:
 
 
 def families() -> dict[str, list[str]]:
-    """All networks by family; importing timm takes a second or two."""
+    """All networks by family."""
     found = {}
     for family in plugins.names("benchmarks.models"):
         module = importlib.import_module(f"benchmarks.models.{family}")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.models import papers, reparameterized
 from benchmarks.models.papers import NETWORKS, Figure, Published
+from benchmarks.models.timm import names
 from benchmarks.timm_library import timm
 from profiler.errors import UnknownName
 from profiler.export_job import randomize
@@ -110,6 +115,22 @@ def test_a_figure_knows_how_far_its_digits_reach() -> None:
     assert (Figure("12.3 M").value, Figure("12.3 M").half_unit) == pytest.approx((12.3e6, 0.05e6))
     assert (Figure("305 M").value, Figure("305 M").half_unit) == pytest.approx((305e6, 0.5e6))
     assert (Figure("0.40 G").value, Figure("0.40 G").half_unit) == pytest.approx((0.4e9, 5e6))
+
+
+def test_timms_names_are_those_that_it_registers() -> None:
+    assert names() == sorted(timm().list_models())
+
+
+def test_a_name_is_resolved_without_importing_torch() -> None:
+    script = "import sys; from profiler.workloads import resolve; resolve('levit_256'); "
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script + "print('torch' in sys.modules)"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "False\n"
 
 
 def test_timm_has_every_network_that_is_deployed() -> None:

@@ -23,7 +23,7 @@ WHOLE_RUN = "model_run"
 UNNAMED = "unnamed "
 # A map of a quarter of a megabyte: more than the first cache, less than the second.
 MAP_FLOATS = 1 << 16
-PAIRS, CHAIN_RUNS = 60, 60
+PAIRS, CHAIN_RUNS = 60, 40
 
 
 def compiled_of(model: Any, sources: Sequence[Source]) -> list[Compiled]:
