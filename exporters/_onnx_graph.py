@@ -29,6 +29,18 @@ Shapes = dict[str, tuple[int, ...]]
 
 def read(path: Path) -> Any:
     """A checked ModelProto with its weights. Raises BadModelFile."""
+    import onnx
+
+    model = parse(path)
+    try:
+        _check(model)
+    except onnx.checker.ValidationError as error:
+        raise _broken(path, error) from error
+    return model
+
+
+def parse(path: Path) -> Any:
+    """A ModelProto with its weights, of a file that was checked before. Raises BadModelFile."""
     import google.protobuf.message
     import onnx
 
@@ -36,14 +48,17 @@ def read(path: Path) -> Any:
         raise BadModelFile(f"{path}: no such file")
     try:
         model = onnx.load(str(path))
-        _check(model)
     except (google.protobuf.message.DecodeError, onnx.checker.ValidationError) as error:
-        raise BadModelFile(f"{path} is not a whole ONNX file: {str(error)[:300]}") from error
+        raise _broken(path, error) from error
     except (OSError, ValueError) as error:
         raise BadModelFile(f"{path}: its external weights cannot be read: {error}") from error
     if not model.graph.node:
         raise BadModelFile(f"{path} is not a whole ONNX file: its graph has no operators")
     return model
+
+
+def _broken(path: Path, error: Exception) -> BadModelFile:
+    return BadModelFile(f"{path} is not a whole ONNX file: {str(error)[:300]}")
 
 
 def _check(model: Any) -> None:

@@ -250,7 +250,7 @@ def structure(path: Path) -> Structure:
 
 def sources(path: Path) -> list[Source]:
     """The operators of a graph with the modules that the exporter noted on them."""
-    return _sources.of_onnx(_onnx_graph.read(path))
+    return _sources.of_onnx(_onnx_graph.parse(path))
 
 
 def verdicts(path: Path) -> list[str]:

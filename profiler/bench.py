@@ -15,7 +15,7 @@ from profiler.measure import Item, Progress
 from profiler.roofline import SIZES, Place, Roofline
 from profiler.statistics import covers
 from profiler.store import Store
-from profiler.tables.networks import PROTOCOL
+from profiler.tables.networks import PROTOCOL, circle_bytes
 from profiler.types import Artifact, Failure, Protocol, Structure, Target, Workload
 
 # Chains are timed as those of tables are, a single run each in turn; in twelve rounds, so that
@@ -102,7 +102,11 @@ def take(trial: Trial, wanted: Sequence[Case], alone: bool = True) -> Taken:
             workload = each.workload(part)
             if artifact := so_far.artifact(workload):
                 items[workload.key] = measure.item(
-                    workload, artifact, trial.target, rules, cold=part != ALONE
+                    workload,
+                    artifact,
+                    trial.target,
+                    rules,
+                    circle_bytes=0 if part == ALONE else circle_bytes([]),
                 )
     return Taken(built, _collect(trial, rules, items, built))
 

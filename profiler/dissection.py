@@ -32,7 +32,7 @@ from profiler.types import (
 )
 
 # The latency without profiler takes fewer samples than `measure`: a profile follows each round.
-PROTOCOL = Protocol(visit_samples=4, passes=5)
+PROTOCOL = Protocol(visit_samples=4, passes=4)
 # So many values make an interval for a difference; a breakdown alone needs fewer.
 PROCESSES, PROCESSES_COMPARED = 3, 5
 

@@ -52,7 +52,7 @@ class Item:
     workload: Workload
     artifact: Artifact
     key: str
-    cold: bool = False
+    circle_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +95,18 @@ def item(
     target: Target,
     protocol: Protocol,
     replica: int = 0,
-    cold: bool = False,
+    circle_bytes: int = 0,
 ) -> Item:
     """An item whose key holds all that decides its latency.
 
-    `replica` tells apart a workload and itself, when compared; `cold`: visited for single runs.
+    `replica` tells apart a workload and itself, when compared. With `circle_bytes` it is timed as
+    within a network of that size: in circles with others (`sampling.circles`).
     """
     runtime = plugins.load("profiler.runtimes", target.runtime)
     device = devices.device(target.device)
     taking = {k: v for k, v in to_json(protocol).items() if k not in RULES}
-    parts = [str(target), runtime.version(), device.fingerprint, taking, replica, cold]
-    return Item(workload, artifact, digest(artifact.digest, *parts), cold)
+    parts = [str(target), runtime.version(), device.fingerprint, taking, replica, circle_bytes]
+    return Item(workload, artifact, digest(artifact.digest, *parts), circle_bytes)
 
 
 def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
@@ -283,7 +284,8 @@ def _entry(store: Store, wanted: Item) -> dict[str, Any]:
         "key": wanted.key,
         "path": wanted.artifact.path,
         "reference": wanted.artifact.reference,
-        "cold": wanted.cold,
+        "size_bytes": wanted.artifact.size_bytes,
+        "circle_bytes": wanted.circle_bytes,
         "calibration": to_json(calibration) if calibration else None,
     }
 

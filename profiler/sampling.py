@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from profiler.statistics import median
 from profiler.types import Protocol
 
-T = TypeVar("T")
 Call = Callable[[], object]
 # The nanoseconds that so many runs of a call take: by this process's clock, or by a runtime's own.
 Elapsed = Callable[[Call, int], int]
@@ -105,16 +103,11 @@ def warm_up(call: Call, count: int) -> None:
         call()
 
 
-def visit(
-    call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed_ns, cold: bool = False
-) -> list[int]:
+def visit(call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed_ns) -> list[int]:
     """One visit: an untimed run to bring the workload's own code back, then timed samples.
 
-    Returns nanoseconds per inference; each sample spans `batch` inferences. A `cold` visit is a
-    single timed run and nothing else.
+    Returns nanoseconds per inference; each sample spans `batch` inferences.
     """
-    if cold:
-        return [max(1, elapsed(call, 1))]
     call()
     samples: list[int] = []
     spent = 0
@@ -127,12 +120,55 @@ def visit(
     return samples
 
 
-def schedule(visits: Mapping[T, int], generator: random.Random) -> list[T]:
-    """The order of visits: every item as often as it says, spread evenly over shuffled passes."""
-    passes = max(visits.values(), default=0)
-    order: list[T] = []
+def schedule(
+    plain: Iterable[str],
+    sizes_bytes: Mapping[str, int],
+    circle_bytes: int,
+    protocol: Protocol,
+    generator: random.Random,
+) -> list[tuple[str, ...]]:
+    """The order of visits, in shuffled passes: single workloads and circles of several.
+
+    `sizes_bytes` are those that are to be timed in circles.
+    """
+    order: list[tuple[str, ...]] = []
+    passes = max(protocol.passes, protocol.circles)
     for number in range(passes):
-        due = [i for i, n in visits.items() if (number + 1) * n // passes > number * n // passes]
+        due: list[tuple[str, ...]] = []
+        if _is_due(number, protocol.passes, passes):
+            due += [(key,) for key in sorted(plain)]
+        if _is_due(number, protocol.circles, passes):
+            due += circles(sizes_bytes, circle_bytes, generator)
         generator.shuffle(due)
         order += due
     return order
+
+
+def _is_due(number: int, wanted: int, passes: int) -> bool:
+    """Whether this pass is one of so many, spread evenly over all."""
+    return (number + 1) * wanted // passes > number * wanted // passes
+
+
+def circles(
+    sizes_bytes: Mapping[str, int], circle_bytes: int, generator: random.Random
+) -> list[tuple[str, ...]]:
+    """Workloads dealt at random into circles of so many bytes or slightly more.
+
+    Run one after the other, each finds its weights as far away as a network of that size would
+    have left them. The last circle is filled up with workloads that have had their turn.
+    """
+    rest = sorted(sizes_bytes)
+    generator.shuffle(rest)
+    found: list[tuple[str, ...]] = []
+    current: list[str] = []
+    for key in rest:
+        current.append(key)
+        if sum(sizes_bytes[k] for k in current) >= circle_bytes:
+            found.append(tuple(current))
+            current = []
+    if current:
+        others = [k for k in rest if k not in current]
+        while others and sum(sizes_bytes[k] for k in current) < circle_bytes:
+            current.append(others.pop(0))
+        found.append(tuple(current))
+    return found

@@ -96,8 +96,9 @@ class Protocol:
 
     A round is one fresh process. In a round each workload is visited `passes` times in shuffled
     order; a visit takes `visit_samples` samples, fewer if they would exceed `visit_limit_ns`. A
-    workload that is to be timed cold is visited `cold_passes` times for a single run each, so that
-    the others have pushed its weights out of the caches since it ran last.
+    workload that is to be timed as within a network stands in `circles` circles of others whose
+    weights are together as large as a network's; a circle is run through `circle_laps` times for
+    a timed run each, after a lap that is not timed.
     """
 
     warmup_runs: int = 8
@@ -113,7 +114,8 @@ class Protocol:
     limit_s: float = 120.0
     max_foreign_cores: float = 0.5
     max_steal: float = 0.05
-    cold_passes: int = 0
+    circles: int = 0
+    circle_laps: int = 4
 
 
 @dataclass(frozen=True, slots=True)

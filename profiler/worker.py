@@ -11,7 +11,7 @@ import dataclasses
 import gc
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,8 @@ class Item:
     first_ns: int
     error: float | None
     actual: Mapping[str, str]
-    cold: bool
+    size_bytes: int
+    circle_bytes: int
     peak_bytes: int | None = None
     calibration: Calibration = UNCALIBRATED
     samples_ns: list[int] = field(default_factory=list)
@@ -84,22 +85,26 @@ def _time(
     gc.disable()
     before = environment.read_counters()
     begun = time.perf_counter_ns()
-    visits = {k: protocol.cold_passes if items[k].cold else protocol.passes for k in sorted(items)}
-    order = sampling.schedule(visits, generator)
-    for number, key in enumerate(order):
-        if key not in items:
-            continue
-        channel.announce(key)
+    circle_bytes = max((i.circle_bytes for i in items.values()), default=0)
+    order = sampling.schedule(
+        [k for k, i in items.items() if not i.circle_bytes],
+        {k: i.size_bytes for k, i in items.items() if i.circle_bytes},
+        circle_bytes,
+        protocol,
+        generator,
+    )
+    for number, keys in enumerate(order):
         channel.beat(0.3 + 0.7 * number / len(order))
-        item = items[key]
-        try:
-            at = time.perf_counter_ns() - begun
-            taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns, item.cold)
-            item.samples_ns += taken
-            item.at_ns += [at] * len(taken)
-        except Exception as error:  # as above
-            del items[key]
-            _fail(channel, key, error, runtime)
+        for lap in range(protocol.circle_laps + 1 if _in_circle(items, keys) else 1):
+            for key in keys:
+                if key not in items:
+                    continue
+                channel.announce(key)
+                try:
+                    _visit(items[key], lap, protocol, begun)
+                except Exception as error:  # as above
+                    del items[key]
+                    _fail(channel, key, error, runtime)
     telemetry = environment.quietness(before, environment.read_counters())
     for item in items.values():
         channel.send(
@@ -119,9 +124,28 @@ def _time(
         )
 
 
+def _in_circle(items: Mapping[str, Item], keys: Sequence[str]) -> bool:
+    return any(k in items and items[k].circle_bytes for k in keys)
+
+
+def _visit(item: Item, lap: int, protocol: Protocol, begun: int) -> None:
+    """One visit; in a circle a single run, of which those of the first lap bring nothing but
+    everyone's weights to where a network's would be."""
+    at = time.perf_counter_ns() - begun
+    if not item.circle_bytes:
+        taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns)
+    elif lap:
+        taken = [max(1, item.elapsed_ns(item.call, 1))]
+    else:
+        item.call()
+        return
+    item.samples_ns += taken
+    item.at_ns += [at] * len(taken)
+
+
 def batch_of(item: Item) -> int:
-    """Inferences per clock reading: one where the caches are to be cold."""
-    return 1 if item.cold else item.calibration.batch
+    """Inferences per clock reading: one in a circle."""
+    return 1 if item.circle_bytes else item.calibration.batch
 
 
 def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: Protocol) -> Item:
@@ -137,7 +161,6 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     error = None
     if entry.get("reference"):
         error = _compare(session.outputs(outputs), entry["reference"], target.precision)
-    cold = bool(entry.get("cold")) and protocol.cold_passes > 0
     elapsed_ns = getattr(session, "elapsed_ns", sampling.elapsed_ns)
     item = Item(
         entry["key"],
@@ -147,7 +170,8 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
         first - started,
         error,
         session.actual,
-        cold,
+        int(entry.get("size_bytes", 0)),
+        int(entry.get("circle_bytes", 0)) if protocol.circles else 0,
         None if held is None or peak is None else max(0, peak - held),
     )
     if entry.get("calibration"):

@@ -137,15 +137,15 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     every = {k for c in chains.values() for k in c.blocks} | {k for r in wholes.values() for k in r}
     blocks = networks.export_blocks(bench, every)
     sequences = {**{n: c.blocks for n, c in chains.items()}, **wholes}
-    cold = {n for n, c in chains.items() if c.cold}
-    items = networks.compose(bench, sequences, blocks, cold)
+    circling = {n for n, c in chains.items() if c.inside}
+    references = [space.text(a) for a in wanted.references]
+    items = networks.compose(bench, sequences, blocks, circling, references)
     items |= networks.real(bench, wanted.real)
     alone = Alone()
     if wanted.baselines:
         rows = [k for a in wanted.closure for k in space.rows(a)]
         alone = baselines.isolate(bench, rows, blocks)
         items |= alone.items
-    references = [space.text(a) for a in wanted.references]
     canary = next((items[n] for n in references if n in items), None)
     try:
         observed = networks.take_rounds(bench, list(items.values()), canary)
@@ -162,7 +162,11 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     if not any(t.scaffold == "overhead" and not t.counted for t in terms):
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
-    spent = {"speed_moved": round(steadied.moved, 4), **_spent(bench, rounds)}
+    spent = {
+        "circle_bytes": max(i.circle_bytes for i in items.values()),
+        "speed_moved": round(steadied.moved, 4),
+        **_spent(bench, rounds),
+    }
     table = replace(table, provenance={**table.provenance, **spent})
     if wanted.sizes:
         table = _sized(bench, table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import random
 import shutil
@@ -15,15 +16,16 @@ from profiler import exporting, formats, measure, plugins
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
 from profiler.spaces import Space
+from profiler.statistics import median
 from profiler.store import Store, now
 from profiler.tables import plan
 from profiler.types import Artifact, Failure, Format, Protocol, Round, Target, Workload
 
 # Rounds of tables: few short visits in many fresh processes, because processes differ more than
-# visits do. Chains are visited for a single run each time, one after the other: in a network the
-# weights of a block have been pushed out of the caches by those of all others since it ran last,
-# and here by the other chains; timed in a row, a chain of few blocks would keep its weights there,
-# and its slope would be too small (docs/METHOD.md has the figures).
+# visits do. Chains are run one after the other in circles as large as a network of the space: in a
+# network all other blocks have been at the caches since a block ran last. Timed in a row, a chain
+# would keep its weights nearer than a network does; in a circle of all chains they would be further
+# away, on a machine whose last cache holds a network (docs/METHOD.md has the figures).
 PROTOCOL = Protocol(
     warmup_runs=2,
     warmup_floor_ns=0,
@@ -32,15 +34,19 @@ PROTOCOL = Protocol(
     visit_samples=12,
     visit_limit_ns=8_000_000,
     passes=6,
-    cold_passes=24,
+    circles=6,
+    circle_laps=4,
     min_rounds=8,
     max_rounds=8,
     half_width=0.0,
 )
 
 # For small budgets: more rounds of fewer visits.
-BRIEF = dataclasses.replace(PROTOCOL, passes=2, cold_passes=8)
+BRIEF = dataclasses.replace(PROTOCOL, passes=2, circles=2)
 BRIEF_S = 180.0
+
+# The weights of EfficientFormer-L1, 12.3 million.
+NETWORK_BYTES = 49_000_000
 
 LINKS = 12
 
@@ -124,11 +130,15 @@ def compose(
     bench: Bench,
     sequences: Mapping[str, Sequence[str]],
     blocks: Mapping[str, Artifact],
-    cold: Container[str] = (),
+    circling: Container[str] = (),
+    whole: Iterable[str] = (),
 ) -> dict[str, Item]:
-    """Items for sequences of blocks, by the caller's names; what lacks a block is left out."""
+    """Items for sequences of blocks, by the caller's names; what lacks a block is left out.
+
+    Those in `circling` are timed in circles of the size of the networks, named in `whole`.
+    """
     if part_format(bench) is None:
-        return _exported_whole(bench, sequences, cold)
+        return _exported_whole(bench, sequences, circling, whole)
     requests = {}
     for name, keys in sequences.items():
         if all(k in blocks for k in keys):
@@ -137,14 +147,44 @@ def compose(
             requests[name] = Request(workload, bench.format, tuple(blocks[k] for k in keys))
     artifacts = _build(bench, requests, "composing chains and networks")
     bench.composed += artifacts.values()
+    return _items(bench, requests, artifacts, circling, whole)
+
+
+def _items(
+    bench: Bench,
+    requests: Mapping[str, Request],
+    artifacts: Mapping[str, Artifact],
+    circling: Container[str],
+    whole: Iterable[str],
+) -> dict[str, Item]:
+    size = circle_bytes([artifacts[n].size_bytes for n in whole if n in artifacts])
     return {
-        n: measure.item(requests[n].workload, a, bench.target, bench.protocol, cold=n in cold)
+        n: measure.item(
+            requests[n].workload,
+            a,
+            bench.target,
+            bench.protocol,
+            circle_bytes=size if n in circling else 0,
+        )
         for n, a in artifacts.items()
     }
 
 
+def circle_bytes(sizes_bytes: Sequence[int]) -> int:
+    """The size of the circles in which chains are timed: that of the middle network.
+
+    In steps of a factor of 1.4, so that builds which draw other networks share their rounds.
+    Without a network, NETWORK_BYTES.
+    """
+    typical = median(sizes_bytes) if sizes_bytes else NETWORK_BYTES
+    return round(2 ** (round(2 * math.log2(max(1, typical))) / 2))
+
+
 def _exported_whole(
-    bench: Bench, sequences: Mapping[str, Sequence[str]], cold: Container[str]
+    bench: Bench,
+    sequences: Mapping[str, Sequence[str]],
+    circling: Container[str],
+    whole: Iterable[str],
 ) -> dict[str, Item]:
     """Items for sequences that are chained in torch and go through the exporter each."""
     requests = {}
@@ -154,10 +194,7 @@ def _exported_whole(
         workload = Workload(exporting.SEQUENCE, {"blocks": blocks}, name)
         requests[name] = Request(workload, bench.format)
     artifacts = _build(bench, requests, "exporting chains and networks")
-    return {
-        n: measure.item(requests[n].workload, a, bench.target, bench.protocol, cold=n in cold)
-        for n, a in artifacts.items()
-    }
+    return _items(bench, requests, artifacts, circling, whole)
 
 
 def real(bench: Bench, workloads: Mapping[str, Workload]) -> dict[str, Item]:

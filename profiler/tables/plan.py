@@ -35,14 +35,14 @@ STRAIGHTNESS = (1, 2, 4)
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Blocks to measure in a row. `scaffold` names the constant part of its latency: chains that
-    share it differ only by the rows in `counted`. A `cold` chain is timed with its weights out of
-    the caches, where the rest of a network would have put them; those that begin with a network's
-    input are not."""
+    share it differ only by the rows in `counted`. One that stands `inside` a network is timed with
+    its weights where the rest of one would have put them; those that begin with a network's input
+    are not."""
 
     blocks: tuple[str, ...]
     scaffold: str
     counted: tuple[str, ...]
-    cold: bool = True
+    inside: bool = True
 
 
 def block(space: Space, key: str) -> Block:
@@ -155,7 +155,7 @@ def chains(
     wanted = dict.fromkeys(keys)
     found: dict[tuple[str, ...], Chain] = {}
     waiting = list(wanted)
-    nothing = Chain((NOTHING,), "overhead", (), cold=False)
+    nothing = Chain((NOTHING,), "overhead", (), inside=False)
     found[nothing.blocks] = nothing
 
     def need(key: str) -> str:
@@ -220,7 +220,7 @@ def _difference(
     after = neighbours.after(key, wanted)
     closing = _from(space.unit(need(after)), after) if after else ()
     counted = (*opening, key, *closing)
-    return Chain((*front, *counted), scaffold, counted, cold=bool(front))
+    return Chain((*front, *counted), scaffold, counted, inside=bool(front))
 
 
 def _up_to(unit: tuple[str, ...], key: str) -> tuple[str, ...]:
