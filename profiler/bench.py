@@ -15,7 +15,8 @@ from profiler.measure import Item, Progress
 from profiler.roofline import SIZES, Place, Roofline
 from profiler.statistics import covers
 from profiler.store import Store
-from profiler.tables.networks import PROTOCOL, circle_bytes
+from profiler.tables import circles
+from profiler.tables.networks import PROTOCOL
 from profiler.types import Artifact, Failure, Protocol, Structure, Target, Workload
 
 # Chains are timed as those of tables are, a single run each in turn; in twelve rounds, so that
@@ -106,7 +107,7 @@ def take(trial: Trial, wanted: Sequence[Case], alone: bool = True) -> Taken:
                     artifact,
                     trial.target,
                     rules,
-                    circle_bytes=0 if part == ALONE else circle_bytes([]),
+                    circle_bytes=0 if part == ALONE else circles.rounded(circles.NETWORK_BYTES),
                 )
     return Taken(built, _collect(trial, rules, items, built))
 

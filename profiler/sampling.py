@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from profiler.statistics import median
@@ -120,25 +120,39 @@ def visit(call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed
     return samples
 
 
-def schedule(
-    plain: Iterable[str],
-    sizes_bytes: Mapping[str, int],
-    circle_bytes: int,
-    protocol: Protocol,
-    generator: random.Random,
-) -> list[tuple[str, ...]]:
-    """The order of visits, in shuffled passes: single workloads and circles of several.
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What runs at one place of a schedule: one workload, or a circle of several.
 
-    `sizes_bytes` are those that are to be timed in circles.
+    In a circle those `beside` run along without being timed.
     """
-    order: list[tuple[str, ...]] = []
+
+    keys: tuple[str, ...]
+    beside: tuple[str, ...] = ()
+    circle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The bytes of a workload, and of the network within which it is to be timed; 0 for none."""
+
+    own_bytes: int
+    circle_bytes: int = 0
+
+
+def schedule(
+    extents: Mapping[str, Extent], protocol: Protocol, generator: random.Random
+) -> list[Turn]:
+    """The order of turns, in shuffled passes: single workloads and circles of several."""
+    plain = sorted(k for k, e in extents.items() if not e.circle_bytes)
+    order: list[Turn] = []
     passes = max(protocol.passes, protocol.circles)
     for number in range(passes):
-        due: list[tuple[str, ...]] = []
+        due: list[Turn] = []
         if _is_due(number, protocol.passes, passes):
-            due += [(key,) for key in sorted(plain)]
+            due += [Turn((key,)) for key in plain]
         if _is_due(number, protocol.circles, passes):
-            due += circles(sizes_bytes, circle_bytes, generator)
+            due += circles(extents, generator)
         generator.shuffle(due)
         order += due
     return order
@@ -149,26 +163,34 @@ def _is_due(number: int, wanted: int, passes: int) -> bool:
     return (number + 1) * wanted // passes > number * wanted // passes
 
 
-def circles(
-    sizes_bytes: Mapping[str, int], circle_bytes: int, generator: random.Random
-) -> list[tuple[str, ...]]:
-    """Workloads dealt at random into circles of so many bytes or slightly more.
+def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Turn]:
+    """Workloads that are timed within networks of one size, dealt at random into circles.
 
-    Run one after the other, each finds its weights as far away as a network of that size would
-    have left them. The last circle is filled up with workloads that have had their turn.
+    A circle's bytes are those of the network, to within half a workload: run one after the other,
+    each finds its weights as far away as the rest of a network leaves them. What is too few for a
+    circle is filled up with others.
     """
-    rest = sorted(sizes_bytes)
-    generator.shuffle(rest)
-    found: list[tuple[str, ...]] = []
-    current: list[str] = []
-    for key in rest:
-        current.append(key)
-        if sum(sizes_bytes[k] for k in current) >= circle_bytes:
-            found.append(tuple(current))
-            current = []
-    if current:
-        others = [k for k in rest if k not in current]
-        while others and sum(sizes_bytes[k] for k in current) < circle_bytes:
-            current.append(others.pop(0))
-        found.append(tuple(current))
+    found = []
+    for wanted in sorted({e.circle_bytes for e in extents.values()} - {0}):
+        rest = sorted(k for k, e in extents.items() if e.circle_bytes == wanted)
+        generator.shuffle(rest)
+        while rest:
+            timed, rest = _filled((), rest, wanted, extents)
+            others = sorted(set(extents) - set(timed) - set(rest)) if not rest else []
+            others = [k for k in others if extents[k].circle_bytes]
+            generator.shuffle(others)
+            both, _ = _filled(timed, others, wanted, extents)
+            found.append(Turn(timed, both[len(timed) :], circle=True))
     return found
+
+
+def _filled(
+    circle: tuple[str, ...], candidates: list[str], wanted: int, extents: Mapping[str, Extent]
+) -> tuple[tuple[str, ...], list[str]]:
+    """A circle with candidates until it has about so many bytes, and the candidates left over."""
+    held = sum(extents[k].own_bytes for k in circle)
+    left = list(candidates)
+    while left and (not circle or held + extents[left[0]].own_bytes / 2 <= wanted):
+        held += extents[left[0]].own_bytes
+        circle = (*circle, left.pop(0))
+    return circle, left

@@ -11,14 +11,14 @@ import dataclasses
 import gc
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from profiler import environment, plugins, sampling
 from profiler.encoding import from_json, to_json
 from profiler.processes import Channel, one_line
-from profiler.sampling import Calibration
+from profiler.sampling import Calibration, Extent
 from profiler.types import Protocol, Target
 
 # Largest difference from the framework's float32 output, as a share of its largest value: float32
@@ -85,23 +85,21 @@ def _time(
     gc.disable()
     before = environment.read_counters()
     begun = time.perf_counter_ns()
-    circle_bytes = max((i.circle_bytes for i in items.values()), default=0)
-    order = sampling.schedule(
-        [k for k, i in items.items() if not i.circle_bytes],
-        {k: i.size_bytes for k, i in items.items() if i.circle_bytes},
-        circle_bytes,
-        protocol,
-        generator,
-    )
-    for number, keys in enumerate(order):
+    extents = {k: Extent(i.size_bytes, i.circle_bytes) for k, i in items.items()}
+    order = sampling.schedule(extents, protocol, generator)
+    for number, place in enumerate(order):
         channel.beat(0.3 + 0.7 * number / len(order))
-        for lap in range(protocol.circle_laps + 1 if _in_circle(items, keys) else 1):
-            for key in keys:
+        # The first lap of a circle brings its weights to where those of a network would be.
+        for lap in range(protocol.circle_laps + 1 if place.circle else 1):
+            for key in (*place.keys, *place.beside):
                 if key not in items:
                     continue
                 channel.announce(key)
                 try:
-                    _visit(items[key], lap, protocol, begun)
+                    if place.circle and (not lap or key in place.beside):
+                        items[key].call()
+                    else:
+                        _visit(items[key], protocol, begun)
                 except Exception as error:  # as above
                     del items[key]
                     _fail(channel, key, error, runtime)
@@ -124,21 +122,13 @@ def _time(
         )
 
 
-def _in_circle(items: Mapping[str, Item], keys: Sequence[str]) -> bool:
-    return any(k in items and items[k].circle_bytes for k in keys)
-
-
-def _visit(item: Item, lap: int, protocol: Protocol, begun: int) -> None:
-    """One visit; in a circle a single run, of which those of the first lap bring nothing but
-    everyone's weights to where a network's would be."""
+def _visit(item: Item, protocol: Protocol, begun: int) -> None:
+    """One visit; in a circle a single timed run."""
     at = time.perf_counter_ns() - begun
-    if not item.circle_bytes:
-        taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns)
-    elif lap:
+    if item.circle_bytes:
         taken = [max(1, item.elapsed_ns(item.call, 1))]
     else:
-        item.call()
-        return
+        taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns)
     item.samples_ns += taken
     item.at_ns += [at] * len(taken)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.sampling import TURN, Turns, calibrate, schedule, visit, warm_up
+from profiler.sampling import TURN, Turns, calibrate, circles, schedule, visit, warm_up
 from profiler.types import Protocol
 
 MS = 1_000_000
@@ -176,45 +176,68 @@ def test_a_sample_is_never_nothing() -> None:
     assert samples == [1, 1, 1]
 
 
-def test_a_cold_visit_is_a_single_timed_run() -> None:
-    machine = Machine(itertools.repeat(1000))
-    samples = visit(machine.call, 4, Protocol(visit_samples=9), machine.elapsed, cold=True)
-    assert machine.log == ["clock", "call", "clock"]
-    assert samples == [1000]
-
-
 # Schedules ---------------------------------------------------------------------------------------
 
 
-@given(st.dictionaries(st.integers(), st.integers(0, 9), max_size=12), st.integers(0, 1000))
-def test_every_item_is_visited_as_often_as_it_says(visits: dict[int, int], seed: int) -> None:
-    before = dict(visits)
-    order = schedule(visits, random.Random(seed))
-    assert Counter(order) == Counter(visits)
-    assert visits == before
+SIZES = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.integers(0, 90), max_size=25)
+
+
+@given(SIZES, st.integers(0, 300), st.integers(0, 1000))
+def test_circles_hold_everything_and_are_as_large_as_they_are_to_be(
+    sizes: dict[str, int], wanted: int, seed: int
+) -> None:
+    found = circles(sizes, wanted, random.Random(seed))
+    assert {k for c in found for k in c} == set(sizes)
+    assert all(len(set(c)) == len(c) for c in found)
+    for circle in found:
+        total = sum(sizes[k] for k in circle)
+        assert total >= wanted or len(circle) == len(sizes)
+    for circle in found[:-1]:
+        assert sum(sizes[k] for k in circle[:-1]) < wanted
+    # Only the last may hold what has had its turn already.
+    assert len({k for c in found[:-1] for k in c}) == sum(len(c) for c in found[:-1])
+
+
+@given(SIZES, st.integers(0, 9), st.integers(0, 9), st.integers(0, 100))
+def test_everything_is_visited_as_often_as_the_protocol_says(
+    sizes: dict[str, int], passes: int, often: int, seed: int
+) -> None:
+    plain = [f"network{n}" for n in range(4)]
+    protocol = Protocol(passes=passes, circles=often)
+    order = schedule(plain, sizes, 10**9, protocol, random.Random(seed))
+    visits = Counter(k for keys in order for k in keys)
+    assert visits == Counter(dict.fromkeys(plain, passes)) + Counter(dict.fromkeys(sizes, often))
+    assert all(len(keys) == 1 for keys in order if keys[0] in plain)
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 100))
 def test_visits_are_spread_over_all_passes(count: int, few: int, seed: int) -> None:
-    """Between two visits of the rare one the frequent ones come about equally often."""
-    often = 6 * few
-    order = schedule({**dict.fromkeys(range(count), often), "rare": few}, random.Random(seed))
-    places = [i for i, item in enumerate(order) if item == "rare"]
+    """Between two circles the single visits come about equally often."""
+    plain = [str(n) for n in range(count)]
+    protocol = Protocol(passes=6 * few, circles=few)
+    order = schedule(plain, {"rare": 1}, 1, protocol, random.Random(seed))
+    places = [i for i, keys in enumerate(order) if keys == ("rare",)]
     gaps = [b - a for a, b in itertools.pairwise(places)]
     assert all(4 * count <= gap <= 8 * count + 1 for gap in gaps)
 
 
 def test_a_seed_decides_the_order() -> None:
-    visits = dict.fromkeys(range(20), 3)
-    orders = [schedule(visits, random.Random(seed)) for seed in (1, 1, 2)]
+    names = [str(n) for n in range(20)]
+    orders = [
+        schedule(names, dict.fromkeys("abcdef", 1), 2, Protocol(circles=3), random.Random(seed))
+        for seed in (1, 1, 2)
+    ]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
 
 
 def test_every_pass_is_shuffled_anew() -> None:
-    order = schedule(dict.fromkeys(range(20), 2), random.Random(1))
-    assert order[:20] != order[20:]
-    assert order[:20] != list(range(20))
+    names = [str(n) for n in range(20)]
+    order = schedule(names, dict.fromkeys("abcdef", 1), 2, Protocol(circles=15), random.Random(1))
+    first, second = order[:23], order[23:46]
+    assert first != second
+    assert {k for keys in first for k in keys} == {k for keys in second for k in keys}
+    assert {keys for keys in first if len(keys) > 1} != {keys for keys in second if len(keys) > 1}
 
 
 @given(st.integers(1, 60))

@@ -20,7 +20,7 @@ from profiler.errors import WorkloadFailed
 from profiler.spaces import Architecture, Space
 from profiler.statistics import errors, median
 from profiler.store import now
-from profiler.tables import baselines, calibrate, estimate, networks, refine
+from profiler.tables import baselines, calibrate, circles, estimate, networks, refine
 from profiler.tables import plan as planning
 from profiler.tables import sizes as counting
 from profiler.tables.baselines import Alone
@@ -33,6 +33,8 @@ from profiler.types import Round, Workload
 
 REFERENCES = 10
 CLOSURE_NETWORKS = 16
+# Networks drawn to see how large those are that a row occurs in.
+TYPICAL, TYPICAL_SEED = 200, 7
 # Rows themselves repeat to one or two percent.
 SAMPLING_TARGET = 0.02
 
@@ -41,13 +43,15 @@ SAMPLING_TARGET = 0.02
 class Plan:
     """What a build measures: chains for the entries, networks for scale and closure.
 
-    `real` are networks that go through the exporter whole, measured beside the rest; with
-    `baselines` so are the closure's blocks and operators, each alone.
+    `typical` are networks by which it is seen how large those are that a row occurs in. `real` are
+    networks that go through the exporter whole, measured beside the rest; with `baselines` so are
+    the closure's blocks and operators, each alone.
     """
 
     chains: tuple[Chain, ...]
     references: tuple[Architecture, ...]
     closure: tuple[Architecture, ...]
+    typical: tuple[Architecture, ...] = ()
     real: Mapping[str, Workload] = field(default_factory=dict)
     estimator: str = "scale"
     baselines: bool = False
@@ -85,6 +89,7 @@ def plan(
         tuple(chains),
         tuple(drawn[:references]),
         tuple(drawn[references:]),
+        tuple(space.draw(random.Random(TYPICAL_SEED), min(TYPICAL, space.size))),
         {n: w for n, w in found.items() if w is not None},
         estimator,
         beside,
@@ -137,15 +142,16 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     every = {k for c in chains.values() for k in c.blocks} | {k for r in wholes.values() for k in r}
     blocks = networks.export_blocks(bench, every)
     sequences = {**{n: c.blocks for n, c in chains.items()}, **wholes}
-    circling = {n for n, c in chains.items() if c.inside}
-    references = [space.text(a) for a in wanted.references]
-    items = networks.compose(bench, sequences, blocks, circling, references)
+    drawn = [space.rows(a) for a in wanted.typical]
+    within = circles.within(chains, drawn, {k: a.size_bytes for k, a in blocks.items()})
+    items = networks.compose(bench, sequences, blocks, within)
     items |= networks.real(bench, wanted.real)
     alone = Alone()
     if wanted.baselines:
         rows = [k for a in wanted.closure for k in space.rows(a)]
         alone = baselines.isolate(bench, rows, blocks)
         items |= alone.items
+    references = [space.text(a) for a in wanted.references]
     canary = next((items[n] for n in references if n in items), None)
     try:
         observed = networks.take_rounds(bench, list(items.values()), canary)
@@ -163,7 +169,7 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         raise WorkloadFailed(_why(bench, "nothing was measured from which a table could be made"))
     table = _table(bench, wanted, by_name, terms)
     spent = {
-        "circle_bytes": max(i.circle_bytes for i in items.values()),
+        "circle_bytes": sorted(set(within.values())),
         "speed_moved": round(steadied.moved, 4),
         **_spent(bench, rounds),
     }

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import random
 import shutil
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from profiler import exporting, formats, measure, plugins
 from profiler.exporting import Request
 from profiler.measure import Item, Progress
 from profiler.spaces import Space
-from profiler.statistics import median
 from profiler.store import Store, now
 from profiler.tables import plan
 from profiler.types import Artifact, Failure, Format, Protocol, Round, Target, Workload
 
 # Rounds of tables: few short visits in many fresh processes, because processes differ more than
-# visits do. Chains are run one after the other in circles as large as a network of the space: in a
-# network all other blocks have been at the caches since a block ran last. Timed in a row, a chain
-# would keep its weights nearer than a network does; in a circle of all chains they would be further
-# away, on a machine whose last cache holds a network (docs/METHOD.md has the figures).
+# visits do. Chains are run one after the other in circles as large as the networks that they occur
+# in: in a network all other blocks have been at the caches since a block ran last. Timed in a row,
+# a chain would keep its weights nearer than a network does; in a circle of all chains they would be
+# further away, on a machine whose last cache holds a network (docs/METHOD.md has the figures).
 PROTOCOL = Protocol(
     warmup_runs=2,
     warmup_floor_ns=0,
@@ -44,9 +43,6 @@ PROTOCOL = Protocol(
 # For small budgets: more rounds of fewer visits.
 BRIEF = dataclasses.replace(PROTOCOL, passes=2, circles=2)
 BRIEF_S = 180.0
-
-# The weights of EfficientFormer-L1, 12.3 million.
-NETWORK_BYTES = 49_000_000
 
 LINKS = 12
 
@@ -130,15 +126,14 @@ def compose(
     bench: Bench,
     sequences: Mapping[str, Sequence[str]],
     blocks: Mapping[str, Artifact],
-    circling: Container[str] = (),
-    whole: Iterable[str] = (),
+    within: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Item]:
     """Items for sequences of blocks, by the caller's names; what lacks a block is left out.
 
-    Those in `circling` are timed in circles of the size of the networks, named in `whole`.
+    Those that are to be timed as within a network have its bytes in `within`.
     """
     if part_format(bench) is None:
-        return _exported_whole(bench, sequences, circling, whole)
+        return _exported_whole(bench, sequences, within)
     requests = {}
     for name, keys in sequences.items():
         if all(k in blocks for k in keys):
@@ -147,44 +142,26 @@ def compose(
             requests[name] = Request(workload, bench.format, tuple(blocks[k] for k in keys))
     artifacts = _build(bench, requests, "composing chains and networks")
     bench.composed += artifacts.values()
-    return _items(bench, requests, artifacts, circling, whole)
+    return _items(bench, requests, artifacts, within)
 
 
 def _items(
     bench: Bench,
     requests: Mapping[str, Request],
     artifacts: Mapping[str, Artifact],
-    circling: Container[str],
-    whole: Iterable[str],
+    within: Mapping[str, int],
 ) -> dict[str, Item]:
-    size = circle_bytes([artifacts[n].size_bytes for n in whole if n in artifacts])
+    target, rules = bench.target, bench.protocol
     return {
-        n: measure.item(
-            requests[n].workload,
-            a,
-            bench.target,
-            bench.protocol,
-            circle_bytes=size if n in circling else 0,
-        )
+        n: measure.item(requests[n].workload, a, target, rules, circle_bytes=within.get(n, 0))
         for n, a in artifacts.items()
     }
-
-
-def circle_bytes(sizes_bytes: Sequence[int]) -> int:
-    """The size of the circles in which chains are timed: that of the middle network.
-
-    In steps of a factor of 1.4, so that builds which draw other networks share their rounds.
-    Without a network, NETWORK_BYTES.
-    """
-    typical = median(sizes_bytes) if sizes_bytes else NETWORK_BYTES
-    return round(2 ** (round(2 * math.log2(max(1, typical))) / 2))
 
 
 def _exported_whole(
     bench: Bench,
     sequences: Mapping[str, Sequence[str]],
-    circling: Container[str],
-    whole: Iterable[str],
+    within: Mapping[str, int],
 ) -> dict[str, Item]:
     """Items for sequences that are chained in torch and go through the exporter each."""
     requests = {}
@@ -194,7 +171,7 @@ def _exported_whole(
         workload = Workload(exporting.SEQUENCE, {"blocks": blocks}, name)
         requests[name] = Request(workload, bench.format)
     artifacts = _build(bench, requests, "exporting chains and networks")
-    return _items(bench, requests, artifacts, circling, whole)
+    return _items(bench, requests, artifacts, within)
 
 
 def real(bench: Bench, workloads: Mapping[str, Workload]) -> dict[str, Item]:

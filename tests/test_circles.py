@@ -1,0 +1,85 @@
+"""Chains timed as within a network: in circles, of which the first lap is not timed."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from profiler import worker
+from profiler.sampling import elapsed_ns
+from profiler.types import Protocol
+
+PROTOCOL = Protocol(circles=2, circle_laps=3, passes=1, visit_samples=2)
+
+
+class Channel:
+    """What a worker says, kept."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, Mapping[str, Any]] = {}
+
+    def announce(self, key: str) -> None:
+        pass
+
+    def beat(self, share: float) -> None:
+        assert 0 <= share <= 1
+
+    def send(self, line: Mapping[str, Any]) -> None:
+        self.lines[str(line["done"])] = line
+
+
+class Runtime:
+    """One that calls every error an error."""
+
+    @staticmethod
+    def kind_of(_: BaseException) -> str:
+        return "error"
+
+
+def item(key: str, call: Callable[[], None], size_bytes: int, circle_bytes: int) -> worker.Item:
+    return worker.Item(key, call, elapsed_ns, 1, 1, None, {}, size_bytes, circle_bytes)
+
+
+def run(calls: Mapping[str, Callable[[], None]], circle_bytes: int) -> Channel:
+    """A process with these chains of 10 bytes each, and one network."""
+    channel = Channel()
+    items = {k: item(k, c, 10, circle_bytes) for k, c in calls.items()}
+    items["network"] = item("network", lambda: None, 40, 0)
+    worker._time(items, PROTOCOL, random.Random(3), channel, Runtime)  # type: ignore[arg-type]
+    return channel
+
+
+def test_a_circle_is_run_through_once_more_than_it_is_timed() -> None:
+    log: list[str] = []
+    found = run({k: lambda k=k: log.append(k) for k in "abcd"}, 40)  # type: ignore[misc]
+    for key in "abcd":
+        assert len(found.lines[key]["samples_ns"]) == 2 * 3
+        assert found.lines[key]["batch"] == 1
+        assert found.lines[key]["at_ns"] == sorted(found.lines[key]["at_ns"])
+        assert len(found.lines[key]["at_ns"]) == 2 * 3
+    assert len(found.lines["network"]["samples_ns"]) == 2
+    first, second = log[:16], log[16:]
+    for half in (first, second):
+        assert half == half[:4] * 4, "the same circle, lap after lap"
+        assert sorted(half[:4]) == ["a", "b", "c", "d"]
+
+
+def test_between_two_runs_of_a_chain_lies_as_much_as_a_network_holds() -> None:
+    log: list[str] = []
+    run({str(n): lambda n=n: log.append(str(n)) for n in range(12)}, 40)  # type: ignore[misc]
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(log):
+        places.setdefault(key, []).append(place)
+    gaps = [b - a for held in places.values() for a, b in itertools.pairwise(held)]
+    assert gaps.count(4) > 0.8 * len(gaps)
+
+
+def test_a_chain_that_fails_in_its_circle_leaves_the_others_alone() -> None:
+    def fail() -> None:
+        raise RuntimeError("no more")
+
+    found = run({"a": lambda: None, "b": fail, "c": lambda: None}, 30)
+    assert found.lines["b"]["failure"] == "error"
+    assert len(found.lines["a"]["samples_ns"]) == len(found.lines["c"]["samples_ns"]) == 6
