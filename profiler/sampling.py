@@ -121,7 +121,7 @@ def visit(call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Place:
     """What runs at one place of a schedule: one workload, or a circle of several.
 
     In a circle those `beside` run along without being timed.
@@ -142,15 +142,15 @@ class Extent:
 
 def schedule(
     extents: Mapping[str, Extent], protocol: Protocol, generator: random.Random
-) -> list[Turn]:
-    """The order of turns, in shuffled passes: single workloads and circles of several."""
+) -> list[Place]:
+    """The order of visits, in shuffled passes: single workloads and circles of several."""
     plain = sorted(k for k, e in extents.items() if not e.circle_bytes)
-    order: list[Turn] = []
+    order: list[Place] = []
     passes = max(protocol.passes, protocol.circles)
     for number in range(passes):
-        due: list[Turn] = []
+        due: list[Place] = []
         if _is_due(number, protocol.passes, passes):
-            due += [Turn((key,)) for key in plain]
+            due += [Place((key,)) for key in plain]
         if _is_due(number, protocol.circles, passes):
             due += circles(extents, generator)
         generator.shuffle(due)
@@ -163,7 +163,7 @@ def _is_due(number: int, wanted: int, passes: int) -> bool:
     return (number + 1) * wanted // passes > number * wanted // passes
 
 
-def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Turn]:
+def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Place]:
     """Workloads that are timed within networks of one size, dealt at random into circles.
 
     A circle's bytes are those of the network, to within half a workload: run one after the other,
@@ -180,7 +180,7 @@ def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Tur
             others = [k for k in others if extents[k].circle_bytes]
             generator.shuffle(others)
             both, _ = _filled(timed, others, wanted, extents)
-            found.append(Turn(timed, both[len(timed) :], circle=True))
+            found.append(Place(timed, both[len(timed) :], circle=True))
     return found
 
 

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.sampling import TURN, Turns, calibrate, circles, schedule, visit, warm_up
+from profiler.sampling import (
+    TURN,
+    Extent,
+    Turns,
+    calibrate,
+    circles,
+    schedule,
+    visit,
+    warm_up,
+)
 from profiler.types import Protocol
 
 MS = 1_000_000
@@ -179,65 +188,70 @@ def test_a_sample_is_never_nothing() -> None:
 # Schedules ---------------------------------------------------------------------------------------
 
 
-SIZES = st.dictionaries(st.text("abc", min_size=1, max_size=4), st.integers(0, 90), max_size=25)
+NAMES = st.text("abc", min_size=1, max_size=4)
+EXTENTS = st.dictionaries(
+    NAMES, st.builds(Extent, st.integers(0, 90), st.sampled_from([0, 20, 300])), max_size=25
+)
 
 
-@given(SIZES, st.integers(0, 300), st.integers(0, 1000))
-def test_circles_hold_everything_and_are_as_large_as_they_are_to_be(
-    sizes: dict[str, int], wanted: int, seed: int
+@given(EXTENTS, st.integers(0, 1000))
+def test_every_circle_is_as_large_as_the_network_of_those_that_it_times(
+    extents: dict[str, Extent], seed: int
 ) -> None:
-    found = circles(sizes, wanted, random.Random(seed))
-    assert {k for c in found for k in c} == set(sizes)
-    assert all(len(set(c)) == len(c) for c in found)
+    found = circles(extents, random.Random(seed))
+    circling = {k: e for k, e in extents.items() if e.circle_bytes}
+    assert Counter(k for c in found for k in c.keys) == Counter(dict.fromkeys(circling, 1))
     for circle in found:
-        total = sum(sizes[k] for k in circle)
-        assert total >= wanted or len(circle) == len(sizes)
-    for circle in found[:-1]:
-        assert sum(sizes[k] for k in circle[:-1]) < wanted
-    # Only the last may hold what has had its turn already.
-    assert len({k for c in found[:-1] for k in c}) == sum(len(c) for c in found[:-1])
+        members = [*circle.keys, *circle.beside]
+        assert circle.circle
+        assert len(set(members)) == len(members)
+        assert set(members) <= set(circling)
+        (wanted,) = {extents[k].circle_bytes for k in circle.keys}
+        held = sum(extents[k].own_bytes for k in members)
+        largest = max(e.own_bytes for e in circling.values())
+        assert held >= wanted - largest / 2 or len(members) == len(circling)
+        assert held <= wanted + extents[members[-1]].own_bytes / 2 or len(members) == 1
 
 
-@given(SIZES, st.integers(0, 9), st.integers(0, 9), st.integers(0, 100))
+@given(EXTENTS, st.integers(0, 9), st.integers(0, 9), st.integers(0, 100))
 def test_everything_is_visited_as_often_as_the_protocol_says(
-    sizes: dict[str, int], passes: int, often: int, seed: int
+    extents: dict[str, Extent], passes: int, often: int, seed: int
 ) -> None:
-    plain = [f"network{n}" for n in range(4)]
     protocol = Protocol(passes=passes, circles=often)
-    order = schedule(plain, sizes, 10**9, protocol, random.Random(seed))
-    visits = Counter(k for keys in order for k in keys)
-    assert visits == Counter(dict.fromkeys(plain, passes)) + Counter(dict.fromkeys(sizes, often))
-    assert all(len(keys) == 1 for keys in order if keys[0] in plain)
+    order = schedule(extents, protocol, random.Random(seed))
+    visits = Counter(k for place in order for k in place.keys)
+    wanted = {k: often if e.circle_bytes else passes for k, e in extents.items()}
+    assert visits == +Counter(wanted)
+    assert all(p.circle == bool(extents[k].circle_bytes) for p in order for k in p.keys)
+    assert all(p.circle or (len(p.keys) == 1 and not p.beside) for p in order)
 
 
 @given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 100))
 def test_visits_are_spread_over_all_passes(count: int, few: int, seed: int) -> None:
     """Between two circles the single visits come about equally often."""
-    plain = [str(n) for n in range(count)]
+    extents = {str(n): Extent(1) for n in range(count)} | {"rare": Extent(1, 1)}
     protocol = Protocol(passes=6 * few, circles=few)
-    order = schedule(plain, {"rare": 1}, 1, protocol, random.Random(seed))
-    places = [i for i, keys in enumerate(order) if keys == ("rare",)]
+    order = schedule(extents, protocol, random.Random(seed))
+    places = [i for i, place in enumerate(order) if place.circle]
     gaps = [b - a for a, b in itertools.pairwise(places)]
     assert all(4 * count <= gap <= 8 * count + 1 for gap in gaps)
 
 
+CIRCLING = {str(n): Extent(1) for n in range(20)} | {k: Extent(1, 2) for k in "abcdef"}
+
+
 def test_a_seed_decides_the_order() -> None:
-    names = [str(n) for n in range(20)]
-    orders = [
-        schedule(names, dict.fromkeys("abcdef", 1), 2, Protocol(circles=3), random.Random(seed))
-        for seed in (1, 1, 2)
-    ]
+    orders = [schedule(CIRCLING, Protocol(circles=3), random.Random(seed)) for seed in (1, 1, 2)]
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
 
 
 def test_every_pass_is_shuffled_anew() -> None:
-    names = [str(n) for n in range(20)]
-    order = schedule(names, dict.fromkeys("abcdef", 1), 2, Protocol(circles=15), random.Random(1))
+    order = schedule(CIRCLING, Protocol(circles=15), random.Random(1))
     first, second = order[:23], order[23:46]
     assert first != second
-    assert {k for keys in first for k in keys} == {k for keys in second for k in keys}
-    assert {keys for keys in first if len(keys) > 1} != {keys for keys in second if len(keys) > 1}
+    assert {k for place in first for k in place.keys} == set(CIRCLING)
+    assert {p for p in first if p.circle} != {p for p in second if p.circle}
 
 
 @given(st.integers(1, 60))

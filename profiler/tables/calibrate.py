@@ -2,8 +2,8 @@
 
 Entries are measured in chains; what a network adds to that (caches that are fuller, memory that
 lies elsewhere) is proportional to time, so it is a factor and not a constant. One factor is the
-median of the ratios. Factors of families are ridge regression towards that common one: with few
-networks they hardly move, with many they take what the chains cannot show.
+mean of the middle half of the ratios. Factors of families are ridge regression towards that common
+one: with few networks they hardly move, with many they take what the chains cannot show.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profiler.statistics import median
+from profiler.statistics import midmean
 
 ESTIMATORS = ("scale", "families")
 # How far a family's factor may be expected from the common one, and how well a network repeats.
@@ -39,9 +39,9 @@ class Scales:
 
 
 def scale(references: Sequence[Reference]) -> float:
-    """The median ratio of measured to summed latency; 1 without references."""
+    """The midmean of the ratios of measured to summed latency; 1 without references."""
     ratios = [r.measured_ns / sum(r.parts_ns.values()) for r in references]
-    return median(ratios) if ratios else 1.0
+    return midmean(ratios) if ratios else 1.0
 
 
 def family_scales(references: Sequence[Reference]) -> Scales:
