@@ -22,6 +22,9 @@ WEIGHT_SEED = 0
 # Folding a normalisation into its neighbour takes its vectors away; matrices and kernels must
 # all arrive. Anything below this share of them means that a branch was folded away.
 KEPT_SHARE = 0.98
+# Statistics of fewer values, or of a channel that is constant, say nothing.
+FEWEST_VALUES = 8
+SMALLEST_VARIANCE = 1e-2
 # Files of the user's own come with weights of their own.
 KEEPS_WEIGHTS = "benchmarks.models.files:"
 
@@ -105,6 +108,7 @@ def _export(entry: Mapping[str, Any]) -> dict[str, Any]:
             if not entry["builder"].startswith(KEEPS_WEIGHTS):
                 built.module.eval()
                 randomize(built.module)
+                settle(built)
             reference = _write_reference(built, out.parent / "reference.npz")
             started = time.perf_counter_ns()
             exporter.export(built, out, wanted)
@@ -200,9 +204,8 @@ def randomize(module: Any) -> None:
 
     Converters fold zero branches away, and untrained networks are full of them: last gains of
     residual branches, layer scales, biases. Matrices get a standard deviation of
-    1/sqrt(fan-in), gains and scales 0.5 to 1.5, biases 0.1. Scales with a number for each channel
-    of a map are those of residual branches without a norm: they get 0.1 to 0.5, because a deep
-    network would blow up otherwise, until rounding alone decides its output.
+    1/sqrt(fan-in), gains 0.5 to 1.5, biases 0.1. Layer scales get 0.02 to 0.1, because a deep
+    network would blow up otherwise.
     """
     import torch
 
@@ -213,22 +216,55 @@ def randomize(module: Any) -> None:
             if not value.is_floating_point():
                 continue
             leaf = name.rpartition(".")[2]
-            if leaf == "running_var" or (
+            if name in parameters and _scales_a_branch(leaf, value):
+                value.copy_(torch.rand(value.shape, generator=generator) * 0.08 + 0.02)
+            elif leaf == "running_var" or (
                 value.dim() < 2 and "bias" not in leaf and "mean" not in leaf
             ):
                 value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
             elif value.dim() < 2:
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.1)
-            elif name in parameters and value[0].numel() == 1:
-                value.copy_(torch.rand(value.shape, generator=generator) * 0.4 + 0.1)
             elif name in parameters:
                 scale = 1 / math.sqrt(max(1, value[0].numel()))
                 value.copy_(torch.randn(value.shape, generator=generator) * scale)
 
 
-def _write_reference(model: Model, path: Path) -> str:
-    """Torch's own outputs in float32 for the inputs that the worker will make."""
-    import numpy
+def _scales_a_branch(leaf: str, value: Any) -> bool:
+    """Whether a parameter is a layer scale (Touvron et al., arXiv 2103.17239): by its name, or
+    because it has a number for each channel of a map."""
+    return leaf.startswith(("gamma", "layer_scale")) or (value.dim() > 1 and value[0].numel() == 1)
+
+
+def settle(model: Model) -> None:
+    """Give batch normalisations the statistics of what they read, as training would have.
+
+    Without them activations grow from block to block until a softmax is 1 at one place and at all
+    others a number so small that some processors take 15 times as long to multiply with it.
+    """
+    import torch
+
+    def read(module: Any, inputs: tuple[Any, ...]) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1)
+        if module.running_var is None or x.shape[1] < FEWEST_VALUES:
+            return
+        module.running_mean.copy_(x.mean(1))
+        module.running_var.copy_(x.var(1) + SMALLEST_VARIANCE)
+
+    norms = [
+        m for m in model.module.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+    ]
+    handles = [m.register_forward_pre_hook(read) for m in norms]
+    try:
+        with torch.no_grad():
+            if norms:
+                model.module(*_feeds(model))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _feeds(model: Model) -> list[Any]:
+    """The inputs that the worker will make, as tensors."""
     import torch
 
     inputs = [
@@ -236,8 +272,16 @@ def _write_reference(model: Model, path: Path) -> str:
         for i, x in enumerate(model.inputs)
     ]
     feeds = random_feeds(inputs)
+    return [torch.from_numpy(feeds[name]) for name, _, _ in inputs]
+
+
+def _write_reference(model: Model, path: Path) -> str:
+    """Torch's own outputs in float32 for the inputs that the worker will make."""
+    import numpy
+    import torch
+
     with torch.no_grad():
-        outputs = model.module(*(torch.from_numpy(feeds[name]) for name, _, _ in inputs))
+        outputs = model.module(*_feeds(model))
     flat, _ = torch.utils._pytree.tree_flatten(outputs)
     arrays = {f"output{i}": t.detach().numpy() for i, t in enumerate(flat)}
     for name, array in arrays.items():

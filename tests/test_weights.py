@@ -1,0 +1,104 @@
+"""The weights that a network is measured with: its activations are those of a trained one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from profiler.export_job import call_builder, randomize, settle
+from profiler.types import Model
+
+SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
+
+
+class Residual(nn.Module):
+    """A branch that ends in a normalisation, as in MobileNetV2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            nn.Conv2d(16, 16, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 1)
+        )
+        self.norm = nn.BatchNorm2d(16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.norm(self.branch(x))
+        return out
+
+
+def made(module: nn.Module, *inputs: torch.Tensor) -> Model:
+    model = Model(module.eval(), inputs)
+    randomize(module)
+    settle(model)
+    return model
+
+
+def test_normalisations_have_the_statistics_of_what_they_read() -> None:
+    blocks = [Residual() for _ in range(12)]
+    module = nn.Sequential(*blocks)
+    seen: list[torch.Tensor] = []
+    model = made(module, torch.zeros(1, 16, 24, 24))
+    for one in blocks:
+        one.norm.register_forward_hook(lambda m, i, out: seen.append(out / m.weight.abs().mean()))
+    with torch.no_grad():
+        out = model.module(torch.randn(1, 16, 24, 24))
+    assert all(0.7 < float(x.std()) < 1.4 for x in seen)
+    assert float(out.std()) < 8, "it grows as a sum does, not as a product"
+
+
+def test_a_normalisation_of_single_values_keeps_its_random_statistics() -> None:
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(16))
+    model = made(module, torch.zeros(1, 16, 4, 4))
+    assert float(model.module[1].running_var.min()) >= 0.5
+    assert float(model.module[1].running_var.max()) <= 1.5
+
+
+def test_settling_leaves_no_hooks_and_the_mode_of_the_network() -> None:
+    model = made(nn.Sequential(Residual()), torch.zeros(1, 16, 8, 8))
+    assert not model.module.training
+    assert all(not m._forward_pre_hooks for m in model.module.modules())
+    before = {k: v.clone() for k, v in model.module.state_dict().items()}
+    with torch.no_grad():
+        model.module(torch.randn(1, 16, 8, 8))
+    assert all(torch.equal(v, before[k]) for k, v in model.module.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["gamma", "layer_scale_1"])
+def test_layer_scales_are_small_and_not_zero(name: str) -> None:
+    module = nn.Module()
+    module.register_parameter(name, nn.Parameter(torch.zeros(40)))
+    randomize(module)
+    value = getattr(module, name)
+    assert float(value.min()) >= 0.02
+    assert float(value.max()) <= 0.1
+
+
+# Blocks one after the other: none has seen what the others make of its input.
+DEEP = {
+    "efficientformer": "64-64-128-256/3-3-12-6/3",
+    "efficientformerv2": "32-64-96-176/2-4-9-7/0-6/3-3/3-3-3-4/3-3-4-3-3-4-4-4-4/3-4-3-3-3-4-4",
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_activations_of_composed_networks_stay_moderate(name: str) -> None:
+    """EfficientFormerV2 without attention in stage 3 once made 4e5 of them."""
+    space = importlib.import_module(f"benchmarks.spaces.{name}").SPACE
+    flowing: tuple[torch.Tensor, ...] = ()
+    smallest: list[float] = []
+    for key in space.rows(space.parse(DEEP[name])):
+        workload = space.block(key).workload
+        built: Any = call_builder(workload.builder, workload.parameters)
+        made(built.module, *built.inputs)
+        with torch.no_grad():
+            out = built.module(*(flowing or [torch.randn_like(x) for x in built.inputs]))
+        flowing = out if isinstance(out, tuple) else (out,)
+        if key.startswith("attention"):
+            x = flowing[0]
+            smallest.append(float(x[x != 0].abs().min()))
+    assert float(flowing[0].std()) < 20
+    assert all(v >= SMALLEST_NORMAL for v in smallest)
