@@ -192,8 +192,8 @@ def _collect(
     )
     measure.collect(collection)
     trial.failures += collection.failures.values()
-    steadied = drift.steady(measure.collected(collection)).medians_ns
-    return {key: steadied[i.key] for key, i in items.items() if i.key in steadied}
+    levels = drift.levels_ns(measure.collected(collection))
+    return {key: levels[i.key] for key, i in items.items() if i.key in levels}
 
 
 # Adding up -----------------------------------------------------------------------------------

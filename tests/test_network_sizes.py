@@ -1,10 +1,11 @@
-"""How large the networks are within which a chain is timed."""
+"""How large the networks are within which a chain is timed, and how often it is."""
 
 from __future__ import annotations
 
 import pytest
 
 from profiler.tables import circles
+from profiler.tables.networks import MANY_CHAINS, PROTOCOL, rules_for
 from profiler.tables.plan import Chain
 
 SIZES = {"narrow/16": 1 << 20, "wide/64": 1 << 24, "head": 1 << 18}
@@ -51,3 +52,11 @@ def test_rounding_is_by_less_than_a_fifth_and_repeats(size: int) -> None:
     assert abs(got / size - 1) < 0.2
     assert circles.rounded(got) == got
     assert circles.rounded(0) == 1
+
+
+def test_of_many_chains_each_is_visited_less_often_in_six_rounds() -> None:
+    assert rules_for(MANY_CHAINS, PROTOCOL) == PROTOCOL
+    fewer = rules_for(MANY_CHAINS + 1, PROTOCOL)
+    assert (fewer.min_rounds, fewer.max_rounds) == (6, 6)
+    assert 0 < fewer.circles < PROTOCOL.circles
+    assert 0 < fewer.passes < PROTOCOL.passes

@@ -158,6 +158,19 @@ def test_a_familys_own_factor_is_found_from_many_networks() -> None:
     assert all(0 < v < calibrate.PRIOR_SHARE**2 for v in variances)
 
 
+@given(st.floats(0.02, 0.5))
+def test_networks_that_repeat_badly_move_a_family_less(noise: float) -> None:
+    parts = [{"a": 1e6, "b": 3e6}, {"a": 3e6, "b": 1e6}, {"a": 2e6, "b": 2e6}]
+    truth = {"a": 1.05, "b": 0.95}
+    measured = [sum(truth[f] * v for f, v in p.items()) for p in parts]
+    quiet, noisy = (
+        calibrate.family_scales([Reference(p, m, n) for p, m in zip(parts, measured, strict=True)])
+        for n in (0.0, noise)
+    )
+    assert abs(noisy.families["a"] - 1) < 0.7 * abs(quiet.families["a"] - 1)
+    assert noisy.covariance[0][0] > quiet.covariance[0][0]
+
+
 def test_without_references_nothing_is_scaled() -> None:
     assert calibrate.family_scales([]) == calibrate.Scales(1.0, {})
 

@@ -17,7 +17,7 @@ from profiler.commands import DONE, FAILED, emit, open_bench, open_store, print_
 from profiler.encoding import to_json
 from profiler.errors import OpclockError, TableError, UsageError
 from profiler.progress import Display
-from profiler.tables import build, check, table
+from profiler.tables import build, check, networks, table
 from profiler.tables import plan as planning
 from profiler.tables.networks import Bench
 from profiler.tables.table import LatencyTable
@@ -83,11 +83,11 @@ def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
             sizes=not options.no_sizes,
         )
 
-    if options.full:
-        return build.build(bench, make(list(grid.keys)))[0]
-    if options.every:
-        return build.build(bench, make(planning.chosen(grid, options.every)))[0]
-    return build.build_sampled(bench, make, grid, options.target)
+    if not options.full and not options.every:
+        return build.build_sampled(bench, make, grid, options.target)
+    wanted = make(list(grid.keys) if options.full else planning.chosen(grid, options.every))
+    bench.protocol = networks.rules_for(len(wanted.chains), bench.protocol)
+    return build.build(bench, wanted)[0]
 
 
 def summary_of(built: LatencyTable) -> dict[str, Any]:

@@ -59,8 +59,8 @@ def add(commands: Any) -> None:
     build.add_argument(
         "--estimator",
         choices=("scale", "families"),
-        default="scale",
-        help="from the reference networks: one scale, or one for each family (default: scale)",
+        default="families",
+        help="from the reference networks: one scale, or one for each family (default: families)",
     )
     build.add_argument(
         "--baselines", action="store_true", help="measure isolated blocks and operators beside"

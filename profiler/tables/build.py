@@ -7,6 +7,7 @@ percent together, and nothing else would divide that out.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -53,7 +54,7 @@ class Plan:
     closure: tuple[Architecture, ...]
     typical: tuple[Architecture, ...] = ()
     real: Mapping[str, Workload] = field(default_factory=dict)
-    estimator: str = "scale"
+    estimator: str = "families"
     baselines: bool = False
     sizes: bool = False
 
@@ -65,7 +66,7 @@ def plan(
     grid: Space | None = None,
     real: Sequence[str] = (),
     counts: Sequence[int] | None = None,
-    estimator: str = "scale",
+    estimator: str = "families",
     beside: bool = False,
     sizes: bool = False,
 ) -> Plan:
@@ -160,8 +161,7 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     bench.on_stage("estimating")
     names = {i.key: n for n, i in items.items()}
     rounds = {names[k]: taken for k, taken in observed.items()}
-    steadied = drift.steady(rounds)
-    by_name = steadied.medians_ns
+    by_name = drift.levels_ns(rounds)
     terms = estimate.determined(
         [Term(n, c.scaffold, c.counted) for n, c in chains.items() if n in by_name]
     )
@@ -170,7 +170,7 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     table = _table(bench, wanted, by_name, terms)
     spent = {
         "circle_bytes": sorted(set(within.values())),
-        "speed_moved": round(steadied.moved, 4),
+        "speed_moved": round(drift.moved(rounds), 4),
         **_spent(bench, rounds),
     }
     table = replace(table, provenance={**table.provenance, **spent})
@@ -273,7 +273,7 @@ def _closed(bench: Bench, wanted: Plan, draft: LatencyTable, polished: Polished)
         ]
 
     beside = [(a, n) for a in wanted.references for n in lines(draft, [a])]
-    references = [_reference(draft, space.rows(a), n) for a, n in beside]
+    references = [_reference(draft, space.rows(a), n, polished) for a, n in beside]
     scales = calibrate.Scales(calibrate.scale(references), {})
     if wanted.estimator == "families":
         scales = calibrate.family_scales(references)
@@ -292,11 +292,15 @@ def _closed(bench: Bench, wanted: Plan, draft: LatencyTable, polished: Polished)
     )
 
 
-def _reference(table: LatencyTable, rows: Sequence[str], line: Network) -> calibrate.Reference:
+def _reference(
+    table: LatencyTable, rows: Sequence[str], line: Network, polished: Polished
+) -> calibrate.Reference:
     parts: dict[str, float] = {}
     for key in rows:
         parts[family(key)] = parts.get(family(key), 0.0) + table.entries[key].ns
-    return calibrate.Reference(parts, line.measured_ns - table.overhead_ns)
+    name = line.architecture
+    noise = polished.scatter[name] / math.sqrt(polished.rounds[name])
+    return calibrate.Reference(parts, line.measured_ns - table.overhead_ns, noise)
 
 
 def against(name: str, predicted_ns: float, polished: Polished) -> Network:

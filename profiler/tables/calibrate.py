@@ -15,18 +15,20 @@ from typing import Any
 from profiler.statistics import midmean
 
 ESTIMATORS = ("scale", "families")
-# How far a family's factor may be expected from the common one, and how well a network repeats.
+# How far a family's factor may be expected from the common one, and what the sum of a network's
+# entries is off for other reasons.
 PRIOR_SHARE = 0.03
 NOISE_SHARE = 0.006
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A whole network: what its entries sum to by family, and what it takes beyond the overhead;
-    all in ns."""
+    """A whole network: what its entries sum to by family, and what it takes beyond the overhead,
+    in ns; `noise_share` is how uncertain the latter is, as a standard deviation."""
 
     parts_ns: Mapping[str, float]
     measured_ns: float
+    noise_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def family_scales(references: Sequence[Reference]) -> Scales:
     """Ridge regression of relative errors on the families' shares.
 
     The prior is the common factor with a standard deviation of 3 %; the noise of a network is
-    0.6 %. `covariance` is the posterior's, rows and columns in the order of `families`.
+    0.6 % and its own. `covariance` is the posterior's, rows and columns in the order of `families`.
     """
     import numpy
 
@@ -60,8 +62,9 @@ def family_scales(references: Sequence[Reference]) -> Scales:
         [[common * r.parts_ns.get(f, 0.0) / r.measured_ns for f in names] for r in references]
     )
     missing = 1 - shares.sum(axis=1)
-    precision = shares.T @ shares / NOISE_SHARE**2 + numpy.eye(len(names)) / PRIOR_SHARE**2
-    covariance = numpy.linalg.inv(precision)
-    moved = covariance @ (shares.T @ missing) / NOISE_SHARE**2
+    weights = numpy.array([1 / (NOISE_SHARE**2 + r.noise_share**2) for r in references])
+    weighted = shares.T * weights
+    covariance = numpy.linalg.inv(weighted @ shares + numpy.eye(len(names)) / PRIOR_SHARE**2)
+    moved = covariance @ (weighted @ missing)
     factors = {f: float(1 + d) for f, d in zip(names, moved, strict=True)}
     return Scales(common, factors, tuple(tuple(map(float, row)) for row in covariance))

@@ -102,8 +102,8 @@ def check(
     finally:
         networks.tidy(bench)
     names_of = {i.key: n for n, i in items.items()}
-    steadied = drift.steady({names_of[k]: v for k, v in observed.items()})
-    now = _beside(steadied.medians_ns, rows)
+    levels = drift.levels_ns({names_of[k]: v for k, v in observed.items()})
+    now = _beside(levels, rows)
     if not now:
         failed = bench.failures[0].message if bench.failures else "no rounds within the budget"
         raise WorkloadFailed(f"no network could be measured: {failed}")

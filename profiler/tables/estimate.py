@@ -35,6 +35,7 @@ class Polished:
     latency_ns: dict[str, float]
     speed: dict[str, float]
     scatter: dict[str, float]
+    rounds: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ def polish(observed: Observed) -> Polished:
         {c: math.exp(v) for c, v in level.items()},
         {p: math.exp(v) for p, v in speed.items()},
         scatter,
+        {c: len(r) for c, r in logs.items()},
     )
 
 
