@@ -97,11 +97,9 @@ def item(
     replica: int = 0,
     circle_bytes: int = 0,
 ) -> Item:
-    """An item whose key holds all that decides its latency.
-
-    `replica` tells apart a workload and itself, when compared. With `circle_bytes` it is timed as
-    within a network of that size: in circles with others (`sampling.circles`).
-    """
+    """An item whose key holds all that decides its latency. `replica` tells apart a workload and
+    itself, when compared. With `circle_bytes` it is timed as within a network of that size: in
+    circles with others (`sampling.circles`)."""
     runtime = plugins.load("profiler.runtimes", target.runtime)
     device = devices.device(target.device)
     taking = {k: v for k, v in to_json(protocol).items() if k not in RULES}
