@@ -100,3 +100,47 @@ def test_of_few_workloads_no_movement_is_told(count: int) -> None:
 
 def test_of_rounds_that_do_not_say_when_no_movement_is_told() -> None:
     assert drift.moved(untimed(rounds(bursts))) == 0
+
+
+# Comparisons --------------------------------------------------------------------------------------
+
+
+def batched(process: str, samples_ns: list[int], batch: int) -> Round:
+    return dataclasses.replace(_round(process, tuple(samples_ns), ()), batch=batch)
+
+
+def test_samples_of_both_sides_span_as_many_inferences() -> None:
+    singles = {"p": batched("p", [10, 30, 10, 50, 10, 10, 999], 1)}
+    pairs = {"p": batched("p", [20, 30, 10], 2)}
+    assert drift.medians_alike(singles, pairs) == ({"p": 20}, {"p": 20})
+    assert drift.medians_alike(pairs, singles) == ({"p": 20}, {"p": 20})
+    assert drift.medians_alike(singles, singles) == ({"p": 10}, {"p": 10})
+
+
+def test_a_skewed_workload_compares_the_same_however_it_was_batched() -> None:
+    generator = random.Random(5)
+    runs = [round(1e6 * generator.lognormvariate(0, 0.4)) for _ in range(6000)]
+    twice = [(a + b) // 2 for a, b in zip(runs[::2], runs[1::2], strict=True)]
+    one, two = {"p": batched("p", runs, 1)}, {"p": batched("p", twice, 2)}
+    single, joined = drift.medians_alike(one, two)
+    assert abs(joined["p"] / single["p"] - 1) < 0.001
+    plain = drift.medians_alike(one, one)[0]
+    assert joined["p"] / plain["p"] > 1.02, "medians of singles are less"
+
+
+@pytest.mark.parametrize("batch", [5, 1000])
+def test_what_is_many_times_apart_keeps_enough_samples(batch: int) -> None:
+    slow = {"p": batched("p", list(range(1, 91)), 1)}
+    fast = {"p": batched("p", [1] * 90, batch)}
+    assert drift.medians_alike(slow, fast)[0] == {"p": pytest.approx(45.5, abs=2)}
+
+
+def test_nothing_to_compare() -> None:
+    assert drift.medians_alike({}, {}) == ({}, {})
+
+
+def test_disturbed_rounds_are_left_out_where_there_are_others() -> None:
+    good, bad = batched("a", [1], 1), dataclasses.replace(batched("b", [9], 1), flags=("stolen",))
+    assert bad.valid is False
+    assert drift.by_process([good, bad]) == {"a": good}
+    assert drift.by_process([bad]) == {"b": bad}
