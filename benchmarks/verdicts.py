@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, drift, exporting, formats, measure
+from profiler import devices, exporting, formats, measure
 from profiler.errors import WorkloadFailed
 from profiler.exporting import Request
 from profiler.measure import Item
@@ -69,15 +69,15 @@ def batch(
     run = measure.Collection(store, target, protocol, [*shorts, *longs], None, seed=seed)
     measure.collect(run)
 
-    def judged(one: Item, other: Item) -> Comparison:
-        rounds = (drift.by_process(store.rounds(i.key)) for i in (one, other))
-        return compare(*drift.medians_alike(*rounds))
+    def rounds(one: Item) -> dict[str, float]:
+        taken = measure.measurement(store, one, target, protocol)
+        return measure.round_medians(taken) if taken else {}
 
     found = []
     for number in range(copies):
-        one, two, three = shorts[3 * number : 3 * number + 3]
-        found.append(("itself", judged(one, two)))
-        found.append(("3 % slower", judged(three, longs[number])))
+        one, two, three = (rounds(i) for i in shorts[3 * number : 3 * number + 3])
+        found.append(("itself", compare(one, two)))
+        found.append(("3 % slower", compare(three, rounds(longs[number]))))
     return found
 
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from profiler import drift, environment, laps, measure
+from profiler import environment, laps, measure
 from profiler.laps import Contest, Lane
 from profiler.statistics import (
     Comparison,
@@ -203,11 +203,8 @@ def _cell(
 
 def medians_ns(rounds: Mapping[str, Round]) -> dict[str, float]:
     """The medians of the undisturbed rounds by lap; of all rounds where none is."""
-    return {lap: median(r.samples_ns) for lap, r in _undisturbed(rounds).items()}
-
-
-def _undisturbed(rounds: Mapping[str, Round]) -> dict[str, Round]:
-    return {lap: r for lap, r in rounds.items() if r.valid} or dict(rounds)
+    valid = {lap: r for lap, r in rounds.items() if r.valid} or rounds
+    return {lap: median(r.samples_ns) for lap, r in valid.items()}
 
 
 def fallback_share(artifact: Artifact, actual: Mapping[str, str]) -> float | None:
@@ -236,8 +233,7 @@ def _verdicts(contest: Contest, taken: Mapping[str, Mapping[str, Round]]) -> dic
         if unstable:
             found[name] = unusable(f"unstable environment on {' and '.join(unstable)}")
         else:
-            both = drift.medians_alike(_undisturbed(reference), _undisturbed(rounds))
-            found[name] = compare(*both, MARGIN)
+            found[name] = compare(medians_ns(reference), medians_ns(rounds), MARGIN)
     del found[contest.baseline]
     return corrected(found)
 

@@ -11,20 +11,17 @@ own medians, in the middle, is how much slower the machine was then.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from profiler.statistics import median, quantile
-from profiler.types import Round, usable
+from profiler.types import Round
 
 LEVEL = 0.25
 # Of so many neighbours on each side of a sample the middle is taken.
 REACH = 8
 # Fewer different workloads than this do not tell their own noise from the machine's speed.
 LEAST = 12
-# Workloads whose batches are further apart than this are several times apart themselves.
-JOINED = 4
 
 
 def levels_ns(rounds: Mapping[str, Sequence[Round]]) -> dict[str, dict[str, float]]:
@@ -33,33 +30,6 @@ def levels_ns(rounds: Mapping[str, Sequence[Round]]) -> dict[str, dict[str, floa
         key: {r.process: quantile(r.samples_ns, LEVEL) for r in taken}
         for key, taken in rounds.items()
     }
-
-
-def by_process(rounds: Sequence[Round]) -> dict[str, Round]:
-    """The usable rounds by their process."""
-    return {r.process: r for r in usable(rounds)}
-
-
-def medians_alike(
-    left: Mapping[str, Round], right: Mapping[str, Round]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """The medians of two workloads' rounds, ns, of samples that span as many inferences in both.
-
-    Latencies are skewed, so a median of single inferences is less than one of means of two; two
-    workloads on either side of where batches begin would differ without differing.
-    """
-    batch = max((r.batch for r in (*left.values(), *right.values())), default=1)
-    one, other = (
-        {name: median(_spanning(r, batch)) for name, r in side.items()} for side in (left, right)
-    )
-    return one, other
-
-
-def _spanning(one: Round, batch: int) -> list[float]:
-    """A round's samples, joined until each spans about so many inferences."""
-    count = min(JOINED, len(one.samples_ns), max(1, round(batch / one.batch)))
-    starts = range(0, len(one.samples_ns) - count + 1, count)
-    return [statistics.fmean(one.samples_ns[i : i + count]) for i in starts]
 
 
 def moved(rounds: Mapping[str, Sequence[Round]]) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from profiler import devices, drift, formats, measure, plugins, workloads
+from profiler import devices, formats, measure, plugins, workloads
 from profiler.commands import (
     DONE,
     emit,
@@ -187,8 +187,7 @@ def comparisons(taken: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Each further measurement against the first."""
     found = []
     for other in taken[1:]:
-        both = drift.medians_alike(*(drift.by_process(t.rounds) for t in (taken[0], other)))
-        result = compare(*both)
+        result = compare(measure.round_medians(taken[0]), measure.round_medians(other))
         record = {k: None if _nan(v) else v for k, v in to_json(result).items()}
         found.append({"baseline": taken[0].workload.name, "name": other.workload.name, **record})
     return found
