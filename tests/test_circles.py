@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from profiler import worker
-from profiler.sampling import elapsed_ns
+from profiler.sampling import Calibration, elapsed_ns
 from profiler.types import Protocol
 
 PROTOCOL = Protocol(circles=2, circle_laps=3, passes=1, visit_samples=2)
@@ -83,3 +83,37 @@ def test_a_chain_that_fails_in_its_circle_leaves_the_others_alone() -> None:
     found = run({"a": lambda: None, "b": fail, "c": lambda: None}, 30)
     assert found.lines["b"]["failure"] == "error"
     assert len(found.lines["a"]["samples_ns"]) == len(found.lines["c"]["samples_ns"]) == 6
+
+
+# Batches ------------------------------------------------------------------------------------------
+
+
+def calibrated(batch: int, circle_bytes: int = 0) -> worker.Item:
+    found = item("any", lambda: None, 1, circle_bytes)
+    found.calibration = Calibration(1, batch)
+    return found
+
+
+def batches(items: Mapping[str, worker.Item]) -> dict[str, int]:
+    return {k: i.calibration.batch for k, i in items.items()}
+
+
+def test_copies_on_both_sides_of_a_threshold_get_the_same_batch() -> None:
+    items = {"a": calibrated(1), "b": calibrated(2), "c": calibrated(1), "far": calibrated(90)}
+    worker._align(items, set(items))
+    assert batches(items) == {"a": 2, "b": 2, "c": 2, "far": 90}
+
+
+def test_a_batch_that_the_store_holds_stays() -> None:
+    items = {"old": calibrated(1), "new": calibrated(2)}
+    worker._align(items, {"new"})
+    assert batches(items) == {"old": 1, "new": 2}
+    items = {"old": calibrated(2), "new": calibrated(1)}
+    worker._align(items, {"new"})
+    assert batches(items) == {"old": 2, "new": 2}
+
+
+def test_chains_in_circles_have_no_say_in_batches() -> None:
+    items = {"a": calibrated(1), "chain": calibrated(2, circle_bytes=10)}
+    worker._align(items, set(items))
+    assert batches(items) == {"a": 1, "chain": 2}
