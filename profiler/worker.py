@@ -78,8 +78,8 @@ def time_job(job: Mapping[str, Any], channel: Channel) -> None:
 def _align(items: Mapping[str, Item], fresh: Set[str]) -> None:
     """Give workloads that take about as long as one another as many inferences per clock reading.
 
-    The more inferences a visit has, the faster are they: two copies of a network of which one was
-    found to be just below the floor of a reading and one just above would differ by a percent.
+    Means of two inferences are spread otherwise than single ones: copies of a network just below
+    and just above the floor of a reading differ by percents in means and quartiles.
     """
     batches = [i.calibration.batch for i in items.values() if not i.circle_bytes]
     for key, item in items.items():

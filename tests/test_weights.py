@@ -12,8 +12,6 @@ from torch import nn
 from profiler.export_job import call_builder, randomize, settle
 from profiler.types import Model
 
-SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
-
 
 class Residual(nn.Module):
     """A branch that ends in a normalisation, as in MobileNetV2."""
@@ -89,7 +87,6 @@ def test_activations_of_composed_networks_stay_moderate(name: str) -> None:
     """EfficientFormerV2 without attention in stage 3 once made 4e5 of them."""
     space = importlib.import_module(f"benchmarks.spaces.{name}").SPACE
     flowing: tuple[torch.Tensor, ...] = ()
-    smallest: list[float] = []
     for key in space.rows(space.parse(DEEP[name])):
         workload = space.block(key).workload
         built: Any = call_builder(workload.builder, workload.parameters)
@@ -97,8 +94,4 @@ def test_activations_of_composed_networks_stay_moderate(name: str) -> None:
         with torch.no_grad():
             out = built.module(*(flowing or [torch.randn_like(x) for x in built.inputs]))
         flowing = out if isinstance(out, tuple) else (out,)
-        if key.startswith("attention"):
-            x = flowing[0]
-            smallest.append(float(x[x != 0].abs().min()))
     assert float(flowing[0].std()) < 20
-    assert all(v >= SMALLEST_NORMAL for v in smallest)
