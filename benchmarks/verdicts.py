@@ -19,7 +19,8 @@ from profiler import devices, exporting, formats, measure
 from profiler.errors import WorkloadFailed
 from profiler.exporting import Request
 from profiler.measure import Item
-from profiler.statistics import Comparison, compare
+from profiler.rounds import ratios
+from profiler.statistics import Comparison, judge
 from profiler.store import Store
 from profiler.types import Artifact, Protocol, Target, Workload
 
@@ -69,15 +70,16 @@ def batch(
     run = measure.Collection(store, target, protocol, [*shorts, *longs], None, seed=seed)
     measure.collect(run)
 
-    def rounds(one: Item) -> dict[str, float]:
-        taken = measure.measurement(store, one, target, protocol)
-        return measure.round_medians(taken) if taken else {}
+    def verdict(one: Item, other: Item) -> Comparison:
+        taken = [measure.measurement(store, i, target, protocol) for i in (one, other)]
+        first, second = (t for t in taken if t)
+        return judge(ratios(first, second))
 
     found = []
     for number in range(copies):
-        one, two, three = (rounds(i) for i in shorts[3 * number : 3 * number + 3])
-        found.append(("itself", compare(one, two)))
-        found.append(("3 % slower", compare(three, rounds(longs[number]))))
+        one, two, three = shorts[3 * number : 3 * number + 3]
+        found.append(("itself", verdict(one, two)))
+        found.append(("3 % slower", verdict(three, longs[number])))
     return found
 
 
@@ -92,14 +94,14 @@ def main() -> None:
     target = devices.target(options.on)
     protocol = Protocol(min_rounds=options.rounds, max_rounds=options.rounds)
     counts: Counter[tuple[str, str]] = Counter()
-    ratios: dict[str, list[float]] = {}
+    seen: dict[str, list[float]] = {}
     with Store(options.store) as store:
         for start in range(0, options.pairs, TOGETHER):
             copies = min(TOGETHER, options.pairs - start)
             for kind, found in batch(store, target, protocol, 1000 + 3 * start, copies, start):
                 counts[kind, found.verdict] += 1
-                ratios.setdefault(kind, []).append(found.ratio)
-            for kind, values in ratios.items():
+                seen.setdefault(kind, []).append(found.ratio)
+            for kind, values in seen.items():
                 said = {v: n for (k, v), n in sorted(counts.items()) if k == kind}
                 low, high = min(values), max(values)
                 print(f"{kind}: {len(values)} pairs, {said}, ratios {low:.4f} to {high:.4f}")

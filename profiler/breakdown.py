@@ -64,8 +64,8 @@ def by_operator(
 ) -> Breakdown:
     """Rows by executed operator in order of execution, closed to the latency without profiler.
 
-    Each process's times are first brought to the speed of the rounds in which `latency_ns` was
-    measured, by its own latency without profiler. Rows are the medians over the processes. Where
+    Each process's times are first brought to one speed, that of `latency_ns`, by its own latency
+    without profiler. Rows are the medians over the processes. Where
     they hold more than the latency, they are scaled down to it. Where they hold less, the rest is
     overhead as far as there was time between the operators under the profiler; what is more is
     unattributed. Raises ValueError without a profile.

@@ -18,7 +18,7 @@ from profiler import devices, environment, plugins, processes
 from profiler.encoding import digest, from_json, to_json
 from profiler.processes import Death, Limits
 from profiler.sampling import Calibration
-from profiler.statistics import covers, half_width, interval, median
+from profiler.statistics import covers, half_width, median
 from profiler.store import Store, now
 from profiler.turns import turn
 from profiler.types import (
@@ -381,19 +381,3 @@ def collected(run: Collection) -> dict[str, list[Round]]:
     """The usable rounds of a collection's items, by key; of those that failed none."""
     kept = [i.key for i in run.items if i.key not in run.failures]
     return {key: usable(rounds) for key in kept if (rounds := run.store.rounds(key))}
-
-
-def round_medians(taken: Measurement) -> dict[str, float]:
-    """The median of each usable round, by its process."""
-    return {r.process: median(r.samples_ns) for r in usable(taken.rounds)}
-
-
-def latency_ns(taken: Measurement) -> int:
-    """The headline: the median of the round medians."""
-    return round(median(list(round_medians(taken).values())))
-
-
-def interval_ns(taken: Measurement) -> tuple[int, int]:
-    """The order-statistic 95 % interval of the round medians."""
-    low, high = interval(list(round_medians(taken).values()))
-    return round(low), round(high)

@@ -1,8 +1,8 @@
 """Profiles: what each operator of an artifact takes, in child processes of their own.
 
-Latency and profile are separate runs. In every process the artifact is loaded twice, once as it is
-measured and once under the runtime's profiler; both take turns, so that how fast this very process
-was is known.
+In every process the artifact is loaded twice, once as it is measured and once under the runtime's
+profiler. Both take turns, so that the latency without profiler and the operators' times are of the
+same process in the same second.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler import plugins, processes, sampling
+from profiler import environment, plugins, processes, sampling
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadProfile, NoProfiler
 from profiler.processes import Channel, Death, Limits, one_line
 from profiler.statistics import median
 from profiler.turns import turn
-from profiler.types import Artifact, OperatorTimes, Source, Target
-from profiler.worker import random_feeds
+from profiler.types import Artifact, OperatorTimes, Protocol, Source, Target
+from profiler.worker import WrongOutput, compare, random_feeds
 
-# A profile lasts about so long, and has at least and at most so many inferences.
+# The profiled inferences last about so long, and are at least and at most so many.
 LASTS_NS = 400_000_000
-FEWEST_RUNS, MOST_RUNS = 16, 300
+FEWEST_RUNS, MOST_RUNS = 12, 300
 WARMUP_RUNS = 5
 WARMUP_NS = 60_000_000
 
@@ -34,12 +34,19 @@ class Profile:
     """One process's profile, and `plain_ns`, the same process's latency without profiler.
 
     `sources` are the source operators by which modules are found; empty where none are known.
+    `flags` say what disturbed it.
     """
 
     times: OperatorTimes
     sources: tuple[Source, ...]
     plain_ns: int
     runs: int
+    flags: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        """Whether nothing disturbed it."""
+        return not self.flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ def take(
     job = {
         "path": artifact.path,
         "profiled": profiled.path,
+        "reference": artifact.reference,
         "format": profiled.format.name,
         "target": to_json(target),
     }
@@ -109,6 +117,8 @@ def profile_job(job: Mapping[str, Any], channel: Channel) -> None:
         line = {"profile": to_json(_profile(job, runtime, target))}
     except (NoProfiler, BadProfile) as error:
         line = {"failure": "no-profile", "message": str(error)}
+    except WrongOutput as error:
+        line = {"failure": "wrong-output", "message": str(error)}
     except Exception as error:  # a runtime may raise anything
         line = {"failure": runtime.kind_of(error), "message": one_line(error)[:2000]}
     channel.send({"done": "profile", **line})
@@ -122,20 +132,28 @@ def _profile(job: Mapping[str, Any], runtime: Any, target: Target) -> Profile:
     feeds = random_feeds(session.inputs)
     elapsed_ns = getattr(session, "elapsed_ns", sampling.elapsed_ns)
     call = session.bind(feeds)
+    outputs = call()
+    if job["reference"]:
+        compare(session.outputs(outputs), job["reference"], target.precision)
     warm_ns = _warm_up(call, elapsed_ns)
     runs = int(min(MOST_RUNS, max(FEWEST_RUNS, LASTS_NS / warm_ns)))
     turns = sampling.Turns(call, runs, elapsed_ns)
+    before = environment.read_counters()
     times = runtime.profile(job["profiled"], target, feeds, sources, turns, WARMUP_RUNS)
     if not turns.plain_ns:
         # Under a profiler that records whatever runs, there are no turns.
         _warm_up(call, elapsed_ns)
-        turns.time_plain()
+        for _ in turns:
+            pass
+    telemetry = environment.quietness(before, environment.read_counters())
+    limits = Protocol()
     used = {name for e in times.executed for name in (*e.sources, *e.beside)}
     return Profile(
         times,
         tuple(_short(s) for s in sources if s.name in used),
         round(median(turns.plain_ns)),
         runs,
+        tuple(environment.disturbances(telemetry, limits.max_foreign_cores, limits.max_steal)),
     )
 
 

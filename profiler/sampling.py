@@ -16,7 +16,7 @@ Elapsed = Callable[[Call, int], int]
 
 CHECK_EVERY_SAMPLES = 4
 STEADY = 0.02
-TURN = 8
+TURN = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def elapsed_ns(call: Call, batch: int) -> int:
 class Turns:
     """Inferences under a profiler in turns with plain ones, so that both see the same machine.
 
-    Iterating gives as many turns as `count`; before each eight of them as many plain inferences are
+    Iterating gives as many turns as `count`; before each four of them as many plain inferences are
     timed, by `elapsed`, after one that brings their code and data back. `plain_ns` are their times.
     """
 
@@ -54,13 +54,9 @@ class Turns:
     def __iter__(self) -> Iterator[int]:
         for number in range(self._count):
             if number % TURN == 0:
-                self.time_plain()
+                self._call()
+                self.plain_ns += [self._elapsed(self._call, 1) for _ in range(TURN)]
             yield number
-
-    def time_plain(self) -> None:
-        """Time plain inferences."""
-        self._call()
-        self.plain_ns += [self._elapsed(self._call, 1) for _ in range(TURN)]
 
 
 def calibrate(call: Call, protocol: Protocol, elapsed: Elapsed = elapsed_ns) -> Calibration:

@@ -116,15 +116,20 @@ class Comparison:
 def compare(
     baseline: Mapping[str, float], candidate: Mapping[str, float], margin: float = 0.01
 ) -> Comparison:
-    """Compare two workloads by their round medians, paired by the process that took both.
+    """Compare two workloads by their round medians, paired by the process, or the lap, of both."""
+    shared = sorted(set(baseline) & set(candidate))
+    return judge([candidate[p] / baseline[p] for p in shared], margin)
+
+
+def judge(ratios: Sequence[float], margin: float = 0.01) -> Comparison:
+    """A verdict on what a candidate took in each round as a multiple of a baseline.
 
     FASTER or SLOWER when the interval of the ratio lies outside 1 +- margin, SAME when it lies
-    inside, AMBIGUOUS otherwise, UNUSABLE when too few processes timed both.
+    inside, AMBIGUOUS otherwise, UNUSABLE when too few rounds timed both.
     """
-    shared = sorted(set(baseline) & set(candidate))
-    if not covers(len(shared)):
-        return unusable(f"{len(shared)} shared rounds; an interval needs 6", len(shared))
-    ratios = sorted(candidate[p] / baseline[p] for p in shared)
+    if not covers(len(ratios)):
+        return unusable(f"{len(ratios)} shared rounds; an interval needs 6", len(ratios))
+    ratios = sorted(ratios)
     depth = _depth(len(ratios), CONFIDENCE)
     return _judged(ratios, depth, functools.partial(_sign_tail, len(ratios)), len(ratios), margin)
 

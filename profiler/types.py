@@ -208,6 +208,15 @@ class Round:
         """Whether the round counts: a disturbed one is kept, and does not."""
         return not self.flags
 
+    @property
+    def visits(self) -> list[list[int]]:
+        """The samples of each visit, in order; one of all where `at_ns` does not tell."""
+        at_ns = self.at_ns or [0] * len(self.samples_ns)
+        found: dict[int, list[int]] = {}
+        for at, sample in zip(at_ns, self.samples_ns, strict=True):
+            found.setdefault(at, []).append(sample)
+        return list(found.values())
+
 
 def usable(rounds: Sequence[Round]) -> list[Round]:
     """The undisturbed rounds; all of them when none is."""

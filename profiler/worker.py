@@ -165,7 +165,7 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     peak = environment.peak_bytes()
     error = None
     if entry.get("reference"):
-        error = _compare(session.outputs(outputs), entry["reference"], target.precision)
+        error = compare(session.outputs(outputs), entry["reference"], target.precision)
     elapsed_ns = getattr(session, "elapsed_ns", sampling.elapsed_ns)
     item = Item(
         entry["key"],
@@ -206,7 +206,7 @@ def random_feeds(inputs: list[tuple[str, tuple[int, ...], str]]) -> dict[str, An
     return feeds
 
 
-def _compare(outputs: list[Any], reference: str, precision: str = "fp32") -> float:
+def compare(outputs: list[Any], reference: str, precision: str = "fp32") -> float:
     """The largest relative error over all outputs. Raises WrongOutput beyond the tolerance."""
     import numpy
 

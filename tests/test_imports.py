@@ -39,6 +39,7 @@ ROWS = (
         "profiler.exporting",
         "profiler.workloads",
         "profiler.measure",
+        "profiler.rounds",
         "profiler.breakdown",
         "profiler.profiling",
         "profiler.dissection",

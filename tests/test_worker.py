@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from profiler.worker import WrongOutput, _compare, random_feeds
+from profiler.worker import WrongOutput, compare, random_feeds
 
 
 def reference(folder: Path, *arrays: numpy.ndarray) -> str:
@@ -17,8 +17,8 @@ def reference(folder: Path, *arrays: numpy.ndarray) -> str:
 def test_equal_outputs_have_no_error_and_small_differences_are_told(tmp_path: Path) -> None:
     want = numpy.array([1.0, -4.0], dtype="float32")
     path = reference(tmp_path, want)
-    assert _compare([want], path) == 0.0
-    assert _compare([want + numpy.float32(0.004)], path) == pytest.approx(0.001, rel=1e-3)
+    assert compare([want], path) == 0.0
+    assert compare([want + numpy.float32(0.004)], path) == pytest.approx(0.001, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -36,13 +36,13 @@ def test_equal_outputs_have_no_error_and_small_differences_are_told(tmp_path: Pa
 def test_a_fast_wrong_answer_is_wrong(tmp_path: Path, outputs: list[numpy.ndarray]) -> None:
     path = reference(tmp_path, numpy.array([1.0, -4.0], dtype="float32"))
     with pytest.raises(WrongOutput):
-        _compare(outputs, path)
+        compare(outputs, path)
 
 
 def test_a_tiny_output_is_judged_by_its_own_size(tmp_path: Path) -> None:
     want = numpy.array([9e-5, -2e-5], dtype="float32")
     with pytest.raises(WrongOutput):
-        _compare([want * numpy.float32(1.1)], reference(tmp_path, want))
+        compare([want * numpy.float32(1.1)], reference(tmp_path, want))
 
 
 def test_inputs_are_the_same_every_time_and_never_zero() -> None:

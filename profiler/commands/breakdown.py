@@ -99,7 +99,7 @@ def _taken_apart(
         display.stage("profiling")
         processes = options.count or (PROCESSES if len(wanted) == 1 else PROCESSES_COMPARED)
         results = dissection.take_apart(
-            store, subjects, processes, options.limit, options.seed, display.update
+            subjects, processes, options.limit, options.seed, display.update
         )
     results |= {**failed, **refused}
     ordered = [results[n] for n in wanted]

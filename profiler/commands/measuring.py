@@ -25,7 +25,8 @@ from profiler.errors import UsageError
 from profiler.exporting import Request, as_asked
 from profiler.measure import Item
 from profiler.progress import Display
-from profiler.statistics import compare, quantile
+from profiler.rounds import interval_ns, latency_ns, ratios
+from profiler.statistics import judge, quantile
 from profiler.store import copy_whole, write_whole
 from profiler.types import Artifact, Failure, Measurement, Protocol, Target, Workload
 from reports.text import bounds, columns, latency, size
@@ -161,14 +162,14 @@ def _canary(
 
 def measured(taken: Measurement) -> dict[str, Any]:
     """A measurement's JSON form: derived figures first, raw rounds last."""
-    low, high = measure.interval_ns(taken)
+    low, high = interval_ns(taken)
     valid = [r for r in taken.rounds if r.valid]
     unbatched = [s for r in valid for s in r.samples_ns if r.batch == 1]
     record = to_json(taken)
     rounds = record.pop("rounds")
     return {
         "name": taken.workload.name,
-        "median_ns": measure.latency_ns(taken),
+        "median_ns": latency_ns(taken),
         "interval_ns": [low, high],
         "valid_rounds": len(valid),
         "converged": "not converged" not in taken.flags,
@@ -187,7 +188,7 @@ def comparisons(taken: Sequence[Measurement]) -> list[dict[str, Any]]:
     """Each further measurement against the first."""
     found = []
     for other in taken[1:]:
-        result = compare(measure.round_medians(taken[0]), measure.round_medians(other))
+        result = judge(ratios(taken[0], other))
         record = {k: None if _nan(v) else v for k, v in to_json(result).items()}
         found.append({"baseline": taken[0].workload.name, "name": other.workload.name, **record})
     return found
