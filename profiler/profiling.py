@@ -25,7 +25,7 @@ from profiler.worker import WrongOutput, compare, random_feeds
 # The profiled inferences last about so long, and are at least and at most so many.
 LASTS_NS = 400_000_000
 FEWEST_RUNS, MOST_RUNS = 12, 300
-WARMUP_RUNS = 5
+WARMUP_RUNS = 3
 WARMUP_NS = 60_000_000
 
 
