@@ -88,7 +88,7 @@ def _breakdown(subject: Subject, profiles: Sequence[Profile]) -> Breakdown:
         subject.workload,
         subject.target,
         profiles,
-        round(median([p.plain_ns for p in quiet or profiles])),
+        round(median([p.latency_ns for p in quiet or profiles])),
         devices.device(subject.target.device),
         plugins.load("profiler.runtimes", subject.target.runtime).version(),
         [f"{disturbed} of {len(profiles)} processes were disturbed"] if disturbed else [],

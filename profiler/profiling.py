@@ -8,16 +8,17 @@ same process in the same second.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from profiler import environment, plugins, processes, sampling
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadProfile, NoProfiler
 from profiler.processes import Channel, Death, Limits, one_line
-from profiler.statistics import median
+from profiler.statistics import median, midmean, quiet
 from profiler.turns import turn
 from profiler.types import Artifact, OperatorTimes, Protocol, Source, Target
 from profiler.worker import WrongOutput, compare, random_feeds
@@ -27,12 +28,19 @@ LASTS_NS = 400_000_000
 FEWEST_RUNS, MOST_RUNS = 12, 300
 WARMUP_RUNS = 3
 WARMUP_NS = 60_000_000
+# What times are brought to one speed by: of the plain inferences, what the times are of the others.
+LEVELS: Mapping[str, Callable[[Sequence[int]], float]] = {
+    "quiet": lambda samples: midmean([samples[i] for i in quiet(samples)]),
+    "median": median,
+    "mean": fmean,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One process's profile, and `plain_ns`, the same process's latency without profiler.
+    """One process's profile, and the same process's latency without profiler.
 
+    `latency_ns` is its median, `plain_ns` what compares with the times: of the same level.
     `sources` are the source operators by which modules are found; empty where none are known.
     `flags` say what disturbed it.
     """
@@ -40,6 +48,7 @@ class Profile:
     times: OperatorTimes
     sources: tuple[Source, ...]
     plain_ns: int
+    latency_ns: int
     runs: int
     flags: tuple[str, ...] = ()
 
@@ -151,6 +160,7 @@ def _profile(job: Mapping[str, Any], runtime: Any, target: Target) -> Profile:
     return Profile(
         times,
         tuple(_short(s) for s in sources if s.name in used),
+        round(LEVELS[times.level](turns.plain_ns)),
         round(median(turns.plain_ns)),
         runs,
         tuple(environment.disturbances(telemetry, limits.max_foreign_cores, limits.max_steal)),

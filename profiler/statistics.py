@@ -79,6 +79,12 @@ def midmean(values: Sequence[float]) -> float:
     return statistics.fmean(sorted(values)[cut : len(values) - cut])
 
 
+def quiet(values: Sequence[float]) -> list[int]:
+    """The places of the smaller half of the values: what disturbs a run only makes it longer."""
+    ranked = sorted(range(len(values)), key=lambda i: values[i])
+    return sorted(ranked[: (len(values) + 1) // 2])
+
+
 def difference(
     left: Sequence[float], right: Sequence[float], confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:

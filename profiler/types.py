@@ -288,13 +288,16 @@ class OperatorTimes:
 
     `latency_ns` is that of an inference under the profiler, `between_ns` how much of it lies
     between and around the operators: the runtime's own work, and the profiler's. `event_ns` is
-    what the profiler itself takes of each operator's time; it has been taken off.
+    what the profiler itself takes of each operator's time; it has been taken off. `level` says
+    what they are of: the `quiet` half of the inferences, or their `median` or `mean` where the
+    profiler does not tell single ones.
     """
 
     executed: tuple[Executed, ...]
     latency_ns: int
     between_ns: float
     event_ns: float = 0.0
+    level: str = "quiet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def profile_of(times_ns: list[float], plain_ns: int = 1_000, between_ns: float =
     executed = tuple(Executed(f"op{i}", "Conv", t, (f"s{i}",)) for i, t in enumerate(times_ns))
     sources = tuple(source(f"s{i}", "Conv", f"blocks.{i}.conv") for i in range(len(times_ns)))
     times = OperatorTimes(executed, plain_ns, between_ns)
-    return Profile(times, sources, plain_ns, 10)
+    return Profile(times, sources, plain_ns, plain_ns, 10)
 
 
 def taken_apart(*profiles: Profile, latency_ns: int = 1_000, device: Device = HOST) -> Breakdown:
@@ -186,7 +186,7 @@ def test_what_the_compiler_inserted_stands_beside_and_counts_apart() -> None:
         Executed("r", "ReorderOutput", 30, (), ("a", "b")),
         Executed("z", "Unheard", 10),
     )
-    profile = Profile(OperatorTimes(executed, 100, 0), sources, 100, 1)
+    profile = Profile(OperatorTimes(executed, 100, 0), sources, 100, 100, 1)
     parts = taken_apart(profile, latency_ns=100)
     inserted = parts.rows[1]
     assert (inserted.category, inserted.joined) == ("reshape and layout", "neighbour")
@@ -223,6 +223,7 @@ def test_breakdowns_align_by_module_whatever_the_compiler_fused() -> None:
                     tuple(dataclasses.replace(e, time_ns=e.time_ns + n) for e in executed), 1000, 0
                 ),
                 sources,
+                1000,
                 1000,
                 1,
             )
@@ -284,7 +285,7 @@ def test_the_midmean_lies_among_the_middle_values(values: list[float]) -> None:
 def nasty() -> Breakdown:
     executed = (Executed(NASTY, NASTY, 600, ("s",)), Executed("b\nc", "Relu", 300, ("t",)))
     sources = (source("s", NASTY, NASTY), source("t", "Relu", f"{NASTY}.0"))
-    profile = Profile(OperatorTimes(executed, 1000, 50), sources, 1000, 1)
+    profile = Profile(OperatorTimes(executed, 1000, 50), sources, 1000, 1000, 1)
     return taken_apart(*[profile] * 6)
 
 
@@ -373,7 +374,7 @@ def profiled(built: Any, folder: Path, runtime: str) -> tuple[Breakdown, list[So
     feeds = profiling.random_feeds(session.inputs)
     sources = exporter.sources(out)
     times = engine.profile(str(out), target, feeds, sources, Turns(lambda: None, 4), 1)
-    profile = Profile(times, tuple(sources), times.latency_ns, 4)
+    profile = Profile(times, tuple(sources), times.latency_ns, times.latency_ns, 4)
     return by_operator(NET, target, [profile], times.latency_ns, HOST, "1"), sources
 
 

@@ -188,7 +188,7 @@ def test_inferences_with_different_operators_are_no_profile() -> None:
     with pytest.raises(BadProfile, match="no whole inference"):
         _executorch_profile.times_of([[]], [], warmup=0)
     with pytest.raises(BadProfile, match="same kernels"):
-        _torch_profile.kernels_of([("a", 1.0), ("b", 1.0), ("a", 1.0)], [], [], runs=2)
+        _torch_profile.kernels_of([("a", 1.0), ("b", 1.0), ("a", 1.0)], [], [], 2, [0, 1])
 
 
 def test_litert_events_of_another_layout_are_refused() -> None:
@@ -229,7 +229,7 @@ def test_kernels_of_torchs_compiler_have_the_operators_that_it_noted() -> None:
         ("graph_0_cpp_fused_gelu_1", 10.0),
         ("graph_0_cpp_fused_add_2", 5.0),
     ]
-    found = _torch_profile.kernels_of([*timed, *timed], kernels, sources, runs=2)
+    found = _torch_profile.kernels_of([*timed, *timed], kernels, sources, 2, [0, 1])
     assert [(e.sources, e.time_ns) for e in found] == [
         (("linear",), 30.0),
         (("gelu",), 10.0),

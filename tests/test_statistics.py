@@ -103,6 +103,14 @@ def test_a_quantile_lies_on_the_line_between_its_neighbours() -> None:
         statistics.quantile([], 0.5)
 
 
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=12))
+def test_the_quiet_half_is_the_smaller_one_in_its_order(values: list[int]) -> None:
+    kept = statistics.quiet(values)
+    assert kept == sorted(kept)
+    assert len(kept) == (len(values) + 1) // 2
+    assert sorted(values[i] for i in kept) == sorted(values)[: len(kept)]
+
+
 # Comparisons -------------------------------------------------------------------------------------
 
 

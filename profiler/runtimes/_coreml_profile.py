@@ -37,7 +37,7 @@ def times_of(
         )
         for one, (_, weight) in zip(compiled, weighed, strict=True)
     )
-    return OperatorTimes(found, latency_ns, 0.0)
+    return OperatorTimes(found, latency_ns, 0.0, level="median")
 
 
 def _outputs(operator: Any) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from profiler.errors import BadProfile
 from profiler.lineage import Compiled, claims_in_order, trace
 from profiler.sampling import Turns
-from profiler.statistics import midmean
+from profiler.statistics import midmean, quiet
 from profiler.types import Executed, OperatorTimes, Source
 
 WHOLE_RUN = "Method::execute"
@@ -116,10 +116,11 @@ def profile(
 def times_of(
     runs: Sequence[Sequence[Any]], sources: Sequence[Source], warmup: int
 ) -> OperatorTimes:
-    """The times of a trace's inferences without the first ones. Raises BadProfile."""
+    """The times of a trace's quiet inferences, without the first ones. Raises BadProfile."""
     found = [f for events in runs if (f := calls_of(events))][warmup:]
     if not found:
         raise BadProfile("ExecuTorch's trace holds no whole inference")
+    found = [found[i] for i in quiet([whole for _, whole in found])]
     kernels = executed([calls for calls, _ in found], sources)
     between = midmean([whole - sum(t for _, _, t in calls) for calls, whole in found])
     latency = midmean([whole for _, whole in found])

@@ -16,7 +16,7 @@ from typing import Any
 from profiler.errors import BadProfile, NoProfiler
 from profiler.lineage import Compiled, claims_in_order, trace
 from profiler.sampling import Turns, elapsed_ns
-from profiler.statistics import median, midmean
+from profiler.statistics import midmean, quiet
 from profiler.types import Executed, OperatorTimes, Source
 
 # An event: tag, type, start and duration in us, memory before and after, two numbers, source.
@@ -210,8 +210,9 @@ def profile(
     for _ in range(warmup):
         model.run()
     recorded = [model.record() for _ in runs]
+    recorded = [recorded[i] for i in quiet([w for w, _ in recorded])]
     found = executed([events for _, events in recorded], sources)
     between = midmean(
         [w - sum(1e3 * e[2] for e in events if _is_operator(e)) for w, events in recorded]
     )
-    return OperatorTimes(tuple(found), round(median([w for w, _ in recorded])), between)
+    return OperatorTimes(tuple(found), round(midmean([w for w, _ in recorded])), between)

@@ -15,7 +15,7 @@ from profiler.errors import BadProfile
 from profiler.lineage import MOVED, Compiled, trace
 from profiler.operators import category
 from profiler.sampling import Turns, elapsed_ns
-from profiler.statistics import median, midmean
+from profiler.statistics import midmean, quiet
 from profiler.types import Executed, OperatorTimes, Source
 
 KERNEL = "_kernel_time"
@@ -196,11 +196,15 @@ def profile(
             model = onnx.load(str(optimised), load_external_data=False)
             compiled = compiled_of(model, sources)
     times = kernels_ns(events_of(text), warmup)
-    inside = [sum(samples) for samples in zip(*times.values(), strict=True)]
     # A trace has room for a million events: of the runs beyond it only the latency is known.
-    between = [w - i for w, i in zip(wall_ns[warmup:], inside, strict=False)]
+    told = min(len(samples) for samples in times.values())
+    kept = quiet(wall_ns[warmup:][:told])
+    times = {name: [samples[i] for i in kept] for name, samples in times.items()}
+    walls = [wall_ns[warmup + i] for i in kept]
+    inside = [sum(samples) for samples in zip(*times.values(), strict=True)]
+    between = [w - i for w, i in zip(walls, inside, strict=True)]
     found = executed(times, compiled, sources, event_ns)
-    return OperatorTimes(tuple(found), round(median(wall_ns[warmup:])), midmean(between), event_ns)
+    return OperatorTimes(tuple(found), round(midmean(walls)), midmean(between), event_ns)
 
 
 def event_cost_ns(make_options: Callable[[], Any]) -> float:

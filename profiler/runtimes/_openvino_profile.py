@@ -9,7 +9,6 @@ from typing import Any
 from profiler.errors import BadProfile
 from profiler.lineage import Compiled, trace
 from profiler.sampling import Turns, elapsed_ns
-from profiler.statistics import median
 from profiler.types import Executed, OperatorTimes, Source
 
 # What is in the list and computes nothing.
@@ -107,4 +106,4 @@ def profile(
     )
     # Counters are means, so the latency that they are taken from is one, too.
     between = fmean(wall_ns) - sum(times.values())
-    return OperatorTimes(found, round(median(wall_ns)), between)
+    return OperatorTimes(found, round(fmean(wall_ns)), between, level="mean")

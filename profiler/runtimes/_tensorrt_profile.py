@@ -45,4 +45,5 @@ def times_of(layers: Sequence[Layer], sources: Sequence[Source], latency_ns: int
         Executed(one.name, one.kind, one.time_ns, traced[one.name].sources, traced[one.name].beside)
         for one in layers
     )
-    return OperatorTimes(found, latency_ns, latency_ns - sum(one.time_ns for one in layers))
+    between_ns = latency_ns - sum(one.time_ns for one in layers)
+    return OperatorTimes(found, latency_ns, between_ns, level="median")

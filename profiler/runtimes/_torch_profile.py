@@ -12,7 +12,7 @@ from typing import Any
 from profiler.errors import BadProfile
 from profiler.lineage import Compiled, trace
 from profiler.sampling import Turns, elapsed_ns
-from profiler.statistics import median, midmean
+from profiler.statistics import midmean, quiet
 from profiler.types import Executed, OperatorTimes, Source
 
 GRAPH = re.compile(r"^graph_\d+_")
@@ -47,13 +47,16 @@ def time_calls(graph: Any, inputs: Sequence[Any], runs: Turns, warmup: int) -> O
         timed = Timed(graph)
         run = functools.partial(timed.run, *inputs)
         wall_ns = [elapsed_ns(run, 1) for _ in itertools.chain(range(warmup), runs)]
+    kept = [warmup + i for i in quiet(wall_ns[warmup:])]
+    times = {name: [samples[i] for i in kept] for name, samples in timed.times_ns.items()}
+    walls = [wall_ns[i] for i in kept]
     found = tuple(
-        Executed(name, operators[name], midmean(samples[warmup:]), (name,), (), "timed-call")
-        for name, samples in timed.times_ns.items()
+        Executed(name, operators[name], midmean(samples), (name,), (), "timed-call")
+        for name, samples in times.items()
     )
-    inside = [sum(samples) for samples in zip(*timed.times_ns.values(), strict=True)]
-    between = midmean([w - i for w, i in zip(wall_ns, inside, strict=True)][warmup:])
-    return OperatorTimes(found, round(median(wall_ns[warmup:])), between)
+    inside = [sum(samples) for samples in zip(*times.values(), strict=True)]
+    between = midmean([w - i for w, i in zip(walls, inside, strict=True)])
+    return OperatorTimes(found, round(midmean(walls)), between)
 
 
 Kernels = Sequence[tuple[str, Sequence[str]]]
@@ -74,19 +77,25 @@ def time_kernels(
     events = [e for e in profiler.events() or () if e.cpu_parent is None]
     ordered = sorted(events, key=lambda e: float(e.time_range.start))
     timed = [(str(e.name), 1e3 * float(e.time_range.elapsed_us())) for e in ordered]
-    found = kernels_of(timed, kernels, sources, runs)
-    count = len(timed) // runs
-    inside = [sum(t for _, t in timed[i * count : (i + 1) * count]) for i in range(runs)]
-    between = midmean([w - i for w, i in zip(wall_ns, inside, strict=True)])
-    return OperatorTimes(tuple(found), round(median(wall_ns)), between)
+    kept, count = quiet(wall_ns), len(timed) // runs
+    found = kernels_of(timed, kernels, sources, runs, kept)
+    inside = [sum(t for _, t in timed[i * count : (i + 1) * count]) for i in kept]
+    walls = [wall_ns[i] for i in kept]
+    between = midmean([w - i for w, i in zip(walls, inside, strict=True)])
+    return OperatorTimes(tuple(found), round(midmean(walls)), between)
 
 
 def kernels_of(
-    timed: Sequence[tuple[str, float]], kernels: Kernels, sources: Sequence[Source], runs: int
+    timed: Sequence[tuple[str, float]],
+    kernels: Kernels,
+    sources: Sequence[Source],
+    runs: int,
+    kept: Sequence[int],
 ) -> list[Executed]:
     """Executed kernels from all runs' events (name, ns), which every run has in the same order.
 
-    Raises BadProfile when the runs have different kernels.
+    Their times are those of the runs in `kept`. Raises BadProfile when the runs have different
+    kernels.
     """
     count, rest = divmod(len(timed), runs)
     names = [name for name, _ in timed[:count]]
@@ -108,7 +117,7 @@ def kernels_of(
         Executed(
             one.name,
             one.operator,
-            midmean([timed[place + count * run][1] for run in range(runs)]),
+            midmean([timed[place + count * run][1] for run in kept]),
             traced[one.name].sources,
             traced[one.name].beside,
         )
