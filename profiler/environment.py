@@ -89,13 +89,18 @@ def memory_bytes() -> int | None:
         return None
 
 
+def held_bytes() -> int | None:
+    """What this process holds in memory now (Linux)."""
+    return _own_memory("VmRSS")
+
+
 def restart_peak() -> int | None:
     """What this process holds in memory now, in bytes; `peak_bytes` counts from here on (Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return None
-    return _own_memory("VmRSS")
+    return held_bytes()
 
 
 def peak_bytes() -> int | None:

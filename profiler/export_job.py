@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from profiler import plugins
+from profiler import environment, plugins
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadModelFile, MissingPackage, Skipped, UnsupportedOperator
 from profiler.processes import Channel, one_line
@@ -42,7 +42,11 @@ SAID_BY_US = {
 
 
 def export_job(job: Mapping[str, Any], channel: Channel) -> None:
-    """Export or compose every item of a job, a line for each."""
+    """Export or compose every item of a job, a line for each.
+
+    Converters keep what they once allocated: a process that holds more than the job allows ends
+    itself, and leaves what is not done to a fresh one.
+    """
     for entry in job["items"]:
         channel.announce(entry["key"])
         try:
@@ -54,6 +58,8 @@ def export_job(job: Mapping[str, Any], channel: Channel) -> None:
             channel.send({"done": entry["key"], "failure": kind, "message": message[:2000]})
         else:
             channel.send({"done": entry["key"], "artifact": artifact})
+        if (environment.held_bytes() or 0) > job["most_bytes"]:
+            return
 
 
 def _describe(error: BaseException) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import math
 import queue
 import shutil
 import threading
@@ -31,10 +32,10 @@ FILES = "benchmarks.models.files:"
 # The builder of blocks in a row, which names theirs.
 SEQUENCE = "profiler.export_job:sequence"
 OWN_PACKAGES = ("benchmarks.", "profiler.", "exporters.")
-# A hand takes on so many exports of one format at once: converters keep what they once allocated.
-MOST_IN_HAND = 16
-# All hands together may fill this share of the machine's memory.
+# All hands together may fill this share of the machine's memory, and a hand that has filled this
+# share of its own takes on no more.
 MEMORY_SHARE = 0.8
+ENOUGH = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,14 +199,13 @@ def _deal(
 
 
 def _heaps(todo: Mapping[str, Request], hands: int) -> list[list[str]]:
-    """Requests by format, in heaps small enough that no hand is left with all of them."""
+    """Requests by format, dealt out to all hands."""
     by_format: dict[str, list[str]] = {}
     for key, request in todo.items():
         by_format.setdefault(request.format.name, []).append(key)
     heaps = []
     for keys in by_format.values():
-        most = MOST_IN_HAND if not todo[keys[0]].parts else len(keys)
-        heaps += processes.chunks(keys, max(hands, -(-len(keys) // most)))
+        heaps += processes.chunks(keys, hands)
     return heaps
 
 
@@ -223,7 +223,8 @@ def _one_hand(
             if key in folders:
                 shutil.rmtree(folders[key], ignore_errors=True)
             folders[key] = store.staging()
-        return {"items": [_entry(k, requests[k], folders[k]) for k in keys]}
+        most = ENOUGH * (limits.memory_bytes or math.inf)
+        return {"items": [_entry(k, requests[k], folders[k]) for k in keys], "most_bytes": most}
 
     def on_line(line: dict[str, Any]) -> None:
         key = line.get("done")

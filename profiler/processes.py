@@ -94,8 +94,8 @@ def run_surviving(
 
     A line {"done": key} strikes an item off. The item announced at a death is tried once more
     alone, except after it went beyond its limits; if it kills again, `on_death` is told. The
-    others go on in a fresh child. A child that dies before it announces anything is started once
-    more.
+    others go on in a fresh child, and so do those that a child left when it ended in peace. A child
+    that dies before it announces anything is started once more.
     """
     pending = list(items)
     unannounced = 0
@@ -106,7 +106,10 @@ def run_surviving(
         on_line(line)
 
     while pending:
+        left = len(pending)
         death = run(entry, make_job(list(pending)), listen, limits)
+        if death is None and len(pending) < left:
+            continue
         if death is None:
             return
         victim = death.item if death.item in pending else None

@@ -18,7 +18,7 @@ from profiler import environment, plugins, processes, sampling
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadProfile, NoProfiler
 from profiler.processes import Channel, Death, Limits, one_line
-from profiler.statistics import median, midmean, quiet
+from profiler.statistics import median, quiet_mean
 from profiler.turns import turn
 from profiler.types import Artifact, OperatorTimes, Protocol, Source, Target
 from profiler.worker import WrongOutput, compare, random_feeds
@@ -30,7 +30,7 @@ WARMUP_RUNS = 3
 WARMUP_NS = 60_000_000
 # What times are brought to one speed by: of the plain inferences, what the times are of the others.
 LEVELS: Mapping[str, Callable[[Sequence[int]], float]] = {
-    "quiet": lambda samples: midmean([samples[i] for i in quiet(samples)]),
+    "quiet": quiet_mean,
     "median": median,
     "mean": fmean,
 }

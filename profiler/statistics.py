@@ -85,6 +85,11 @@ def quiet(values: Sequence[float]) -> list[int]:
     return sorted(ranked[: (len(values) + 1) // 2])
 
 
+def quiet_mean(values: Sequence[float]) -> float:
+    """The mean of the middle of the smaller half of the values. Raises ValueError on none."""
+    return midmean([values[i] for i in quiet(values)])
+
+
 def difference(
     left: Sequence[float], right: Sequence[float], confidence: float = CONFIDENCE
 ) -> tuple[float, float, float]:

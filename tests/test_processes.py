@@ -112,6 +112,32 @@ def test_a_hang_ends_at_its_limit_and_is_not_tried_again(tmp_path: Path) -> None
     assert time.monotonic() - begun < 20
 
 
+def leave_the_rest(job: dict[str, Any], channel: Channel) -> None:
+    """Do two items, and end."""
+    for key in job["items"][:2]:
+        channel.send({"done": key, "process": os.getpid()})
+
+
+def do_nothing(job: dict[str, Any], channel: Channel) -> None:
+    """End without a word."""
+
+
+@pytest.mark.parametrize(("entry", "done"), [("leave_the_rest", list("abcde")), ("do_nothing", [])])
+def test_what_a_child_leaves_goes_on_in_fresh_ones(entry: str, done: list[str]) -> None:
+    """As long as there is one that does something."""
+    lines: list[dict[str, Any]] = []
+    processes.run_surviving(
+        f"{HERE}:{entry}",
+        dict.fromkeys("abcde"),
+        lambda left: {"items": left},
+        lines.append,
+        lambda key, death: pytest.fail(f"{key} died"),
+        PATIENT,
+    )
+    assert [line["done"] for line in lines] == done
+    assert len({line["process"] for line in lines}) == -(-len(done) // 2)
+
+
 def test_what_a_child_prints_or_asks_disturbs_nothing(tmp_path: Path) -> None:
     done, dead = run(["chatty", "asks", "a"], tmp_path)
     assert done == ["chatty", "asks", "a"]

@@ -15,7 +15,7 @@ from profiler.errors import BadProfile
 from profiler.lineage import MOVED, Compiled, trace
 from profiler.operators import category
 from profiler.sampling import Turns, elapsed_ns
-from profiler.statistics import midmean, quiet
+from profiler.statistics import midmean, quiet, quiet_mean
 from profiler.types import Executed, OperatorTimes, Source
 
 KERNEL = "_kernel_time"
@@ -215,23 +215,24 @@ def event_cost_ns(make_options: Callable[[], Any]) -> float:
     event. It is what the trace tells of an operator, less what one more adds to the latency
     without profiler.
     """
-    one, many = (_chain_latency_ns(make_options(), pairs) for pairs in (1, PAIRS + 1))
     options = make_options()
+    one, many = (_chain(make_options(), pairs)[0] for pairs in (1, PAIRS + 1))
+    one_ns, many_ns = [], []
     with tempfile.TemporaryDirectory() as folder:
         options.enable_profiling = True
         options.profile_file_prefix = f"{folder}/profile"
-        call, session = _chain(options, PAIRS)
+        profiled, session = _chain(options, PAIRS)
+        # In turns, since a machine's speed changes within seconds.
         for _ in range(CHAIN_RUNS):
-            call()
+            one_ns.append(elapsed_ns(one, 1))
+            many_ns.append(elapsed_ns(many, 1))
+            profiled()
         text = Path(session.end_profiling()).read_text(errors="replace")
-    times = kernels_ns(events_of(text), skip=CHAIN_RUNS // 4)
-    told = fsum(midmean(samples) for samples in times.values())
-    return max(0.0, (told - (many - one)) / len(times))
-
-
-def _chain_latency_ns(options: Any, pairs: int) -> float:
-    call, _ = _chain(options, pairs)
-    return midmean([elapsed_ns(call, 1) for _ in range(CHAIN_RUNS)][CHAIN_RUNS // 4 :])
+    skip = CHAIN_RUNS // 4
+    times = kernels_ns(events_of(text), skip)
+    told_ns = [fsum(samples) for samples in zip(*times.values(), strict=True)]
+    told, longer, shorter = (quiet_mean(s) for s in (told_ns, many_ns[skip:], one_ns[skip:]))
+    return max(0.0, (told - (longer - shorter)) / len(times))
 
 
 def _chain(options: Any, pairs: int) -> tuple[Callable[[], Any], Any]:
