@@ -21,6 +21,9 @@ from profiler.types import Artifact, Breakdown, Failure, Format, Target, Workloa
 
 # So many values make an interval for a difference; a breakdown alone needs fewer.
 PROCESSES, PROCESSES_COMPARED = 3, 5
+# Where what the operators sum to, as a share of the latency, is further apart than this between
+# processes, the machine was too restless: as many processes again are added, one by one.
+AGREE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,15 @@ def take_apart(
 ) -> dict[str, Breakdown | Failure]:
     """A breakdown for each subject, by the caller's names.
 
-    `processes` times over, every subject in turn is timed and profiled in a fresh process.
+    `processes` times over, every subject in turn is timed and profiled in a fresh process; up to as
+    often again while its processes disagree.
     """
     profiles: dict[str, list[Profile]] = {n: [] for n in subjects}
     failed: dict[str, Failure] = {}
-    total = processes * len(subjects)
-    done = 0
-    for number in range(processes):
-        order = sorted(subjects)
+    done, total = 0, processes * len(subjects)
+    for number in range(2 * processes):
+        order = sorted(n for n in subjects if number < processes or not _agree(profiles[n]))
+        total = max(total, done + len(order))
         random.Random(f"{seed}-{number}").shuffle(order)
         for name in order:
             waiting = Progress(done, total, "another opclock is working; waiting for it")
@@ -70,6 +74,13 @@ def take_apart(
             done += 1
             on_progress(Progress(done, total))
     return {n: failed.get(n) or _breakdown(s, profiles[n]) for n, s in subjects.items()}
+
+
+def _agree(profiles: Sequence[Profile]) -> bool:
+    """Whether the middle half of the processes tells the same of the operators' share."""
+    shares = [sum(e.time_ns for e in p.times.executed) / p.plain_ns for p in profiles]
+    middle = median(shares) if shares else 0.0
+    return not shares or median([abs(s - middle) for s in shares]) <= AGREE
 
 
 def _profiled(subject: Subject, limit_s: float, on_wait: Callable[[], None]) -> Profile | Failure:
