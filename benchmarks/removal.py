@@ -182,7 +182,7 @@ def report(name: str, on: str, store: Path) -> str:
     part_ns = sum(r["time_ns"] for r in found["rows"] if case.rows(r))
     with tempfile.TemporaryDirectory(prefix="opclock-removal-") as place:
         pair = _pair(case, Path(place), store)
-        rounds = ("--again", "--rounds", str(ROUNDS))
+        rounds = ("--again", "--count", str(ROUNDS))
         taken = opclock("measure", *pair, "--on", on, *rounds, "--json", store=store)
     removed, low, high = difference(taken)
     near = abs(part_ns / removed - 1) <= WITHIN
