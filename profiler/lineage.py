@@ -25,6 +25,7 @@ MOVED = ("reshape and layout", "conversion")
 ALIKE = {"reduction": "pooling"}
 # To a library a 1x1 convolution is a matrix product, and a mean over an image a pooling.
 ROUGHLY = {"convolution": "matrix product", "reduction": "pooling"}
+DEPTHWISE = "Depthwise Convolution"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,31 +182,39 @@ def claims_in_order(kernels: Sequence[str], sources: Sequence[Source]) -> list[t
     """For each kernel, by its type, the source operator that it is taken for.
 
     For libraries that name kernels by what they compute alone, but run them in the network's
-    order: the longest sequence that both have in common, by the kind of work.
+    order: the longest sequence that both have in common, by the kind of work. A `DEPTHWISE` kernel
+    is a convolution or a normalisation, and no matrix product.
     """
-    left = [_roughly(k) for k in kernels]
-    right = [_roughly(s.operator) for s in sources]
     claims: list[tuple[str, ...]] = [()] * len(kernels)
-    for kernel, source in _in_order(left, right):
+    for kernel, source in _in_order(kernels, [category(s.operator) for s in sources]):
         claims[kernel] = (sources[source].name,)
     return claims
 
 
-def _roughly(operator: str) -> str:
-    kind = category(operator)
+def _likeness(kernel: str, kind: str) -> int:
+    """How well a source operator's kind fits a kernel: 0 where it does not."""
+    if kernel == DEPTHWISE:
+        # What scales and shifts each channel, with no convolution before it, is made one.
+        return {"convolution": 2, "normalisation": 1}.get(kind, 0)
+    return 2 * (_roughly(category(kernel)) == _roughly(kind))
+
+
+def _roughly(kind: str) -> str:
     return ROUGHLY.get(kind, kind)
 
 
 def _in_order(left: Sequence[str], right: Sequence[str]) -> list[tuple[int, int]]:
-    """The longest common subsequence of two lists of words, as pairs of places."""
+    """The most alike common subsequence of kernels and kinds, as pairs of places."""
     best = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
     for i in range(len(left) - 1, -1, -1):
         for j in range(len(right) - 1, -1, -1):
-            same = best[i + 1][j + 1] + 1 if left[i] == right[j] else 0
+            alike = _likeness(left[i], right[j])
+            same = best[i + 1][j + 1] + alike if alike else 0
             best[i][j] = max(same, best[i + 1][j], best[i][j + 1])
     pairs, i, j = [], 0, 0
     while i < len(left) and j < len(right):
-        if left[i] == right[j] and best[i][j] == best[i + 1][j + 1] + 1:
+        alike = _likeness(left[i], right[j])
+        if alike and best[i][j] == best[i + 1][j + 1] + alike:
             pairs.append((i, j))
             i, j = i + 1, j + 1
         elif best[i + 1][j] >= best[i][j + 1]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporters import _inductor_kernels, _litert_file, _sources
 from profiler.encoding import from_json
 from profiler.errors import BadProfile
-from profiler.lineage import Compiled, claims_in_order, trace
+from profiler.lineage import DEPTHWISE, Compiled, claims_in_order, trace
 from profiler.runtimes import (
     _coreml_profile,
     _executorch_profile,
@@ -342,6 +342,33 @@ def test_nothing_is_lost_or_made_up(kinds: list[str], data: st.DataObject) -> No
 def test_kernels_in_the_networks_order_are_matched_all(kinds: list[str]) -> None:
     sources = chain(*kinds)
     assert claims_in_order(kinds, sources) == [(s.name,) for s in sources]
+
+
+def test_a_normalisation_behind_a_linear_layer_is_a_depthwise_convolution_to_xnnpack() -> None:
+    """As in LeViT; one behind a convolution was folded into it, as in MobileNetV2."""
+    linear = [
+        Source("linear", "aten.linear.default"),
+        Source("view", "aten.view_copy.default"),
+        Source("norm", "aten._native_batch_norm_legit_no_training.default"),
+        Source("back", "aten.view_copy.default"),
+        Source("next", "aten.linear.default"),
+    ]
+    kernels = [
+        "Fully Connected", "Static Reshape", "Transpose", DEPTHWISE, "Static Reshape",
+        "Fully Connected",
+    ]  # fmt: skip
+    found = claims_in_order(kernels, linear)
+    assert found == [("linear",), ("view",), (), ("norm",), ("back",), ("next",)]
+    norm = "aten._native_batch_norm_legit_no_training.default"
+    folded = [
+        Source("wide", "aten.convolution.default"),
+        Source("wide_norm", norm),
+        Source("deep", "aten.convolution.default"),
+        Source("deep_norm", norm),
+        Source("narrow", "aten.convolution.default"),
+    ]
+    kernels = ["Convolution", DEPTHWISE, "Convolution"]
+    assert claims_in_order(kernels, folded) == [("wide",), ("deep",), ("narrow",)]
 
 
 @pytest.mark.parametrize(

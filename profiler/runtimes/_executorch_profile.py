@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.errors import BadProfile
-from profiler.lineage import Compiled, claims_in_order, trace
+from profiler.lineage import DEPTHWISE, Compiled, claims_in_order, trace
 from profiler.sampling import Turns
 from profiler.statistics import midmean, quiet
 from profiler.types import Executed, OperatorTimes, Source
@@ -83,7 +83,8 @@ def _claims(
     found: dict[int, tuple[str, ...]] = {}
     for place in {p for _, p in names}:
         numbers = [i for i, (_, p) in enumerate(names) if p == place]
-        kernels = [kind_of(NUMBER.sub("", names[i][0])) for i in numbers]
+        bare = [NUMBER.sub("", names[i][0]) for i in numbers]
+        kernels = [DEPTHWISE if name.endswith(" DWConv") else kind_of(name) for name in bare]
         claims = claims_in_order(kernels, by_place.get(place, []))
         found |= dict(zip(numbers, claims, strict=True))
     return found
