@@ -144,6 +144,8 @@ def test_a_profiler_that_records_whatever_runs_is_followed_by_as_many_plain_infe
 
     monkeypatch.setattr(sampling, "Turns", Seen)
     monkeypatch.setattr(profiling, "LASTS_NS", 1)
+    # It turns gradients off, for the whole process.
+    monkeypatch.setattr(torch_eager, "start", lambda: None)
     job = {
         "path": subject.artifact.path,
         "profiled": subject.profiled.path,
