@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy
@@ -33,6 +34,14 @@ from tests import breakdown_nets
 
 EXPORTERS = {"onnxruntime": onnx, "torch_eager": exported_program}
 NET = Workload("a:b", {}, "net")
+
+
+@pytest.fixture(autouse=True)
+def _gradients() -> Iterator[None]:
+    """What is profiled in this very process turns them off for all tests that follow."""
+    before = torch.is_grad_enabled()
+    yield
+    torch.set_grad_enabled(before)
 
 
 def subject_of(folder: Path, runtime: str, wrong: float = 0.0) -> Subject:
@@ -144,8 +153,6 @@ def test_a_profiler_that_records_whatever_runs_is_followed_by_as_many_plain_infe
 
     monkeypatch.setattr(sampling, "Turns", Seen)
     monkeypatch.setattr(profiling, "LASTS_NS", 1)
-    # It turns gradients off, for the whole process.
-    monkeypatch.setattr(torch_eager, "start", lambda: None)
     job = {
         "path": subject.artifact.path,
         "profiled": subject.profiled.path,
