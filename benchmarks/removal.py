@@ -53,7 +53,7 @@ def without_norms(model: Any) -> None:
     """Let each layer normalisation of an ONNX graph hand on what it is given.
 
     The matrix behind it is divided by what it would have divided by: activations must stay as they
-    are, because latency depends on them (saturated softmaxes took 20 % more time on an Intel Xeon).
+    are, because latency depends on them (with unchanged weights DeiT-S was 20 % slower on a Xeon).
     """
     from onnx import numpy_helper
 
