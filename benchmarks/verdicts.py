@@ -71,9 +71,8 @@ def batch(
     measure.collect(run)
 
     def verdict(one: Item, other: Item) -> Comparison:
-        taken = [measure.measurement(store, i, target, protocol) for i in (one, other)]
-        first, second = (t for t in taken if t)
-        return judge(ratios(first, second))
+        first, second = (measure.measurement(store, i, target, protocol) for i in (one, other))
+        return judge(ratios(first, second) if first and second else [])
 
     found = []
     for number in range(copies):
