@@ -93,7 +93,7 @@ def _finish(out: Path, wanted: Format) -> None:
 def _write(model: Model, out: Path, opset: int) -> None:
     import torch
 
-    _keep_operator_registry()
+    _keep_registries()
     with torch.no_grad(), _quiet():
         try:
             program = torch.onnx.export(
@@ -161,11 +161,12 @@ def _with_tanh_gelu(model: Model) -> Model:
 
 
 @functools.cache
-def _keep_operator_registry() -> None:
-    """Let torch make its registry of ONNX translations once, not for every export.
+def _keep_registries() -> None:
+    """Let torch look up what it has registered once, not for every export.
 
-    It parses 500 functions each time, which is two thirds of a small block's export. The name
-    is private to torch; where it is gone, exports only take longer.
+    For each it parses 500 functions, its ONNX translations, and lists its composite operators 56
+    times over, which together are most of a small block's export. The names are private to torch;
+    where they are gone, exports only take longer.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from torch.onnx._internal.exporter import _registration
@@ -174,6 +175,10 @@ def _keep_operator_registry() -> None:
         registry.from_torchlib = staticmethod(  # type: ignore[method-assign]
             functools.cache(registry.from_torchlib)
         )
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch._export import utils
+
+        utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ class Item:
     artifact: Artifact
     key: str
     circle_bytes: int = 0
+    composed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +97,17 @@ def item(
     protocol: Protocol,
     replica: int = 0,
     circle_bytes: int = 0,
+    composed: bool = False,
 ) -> Item:
     """An item whose key holds all that decides its latency. `replica` tells apart a workload and
     itself, when compared. With `circle_bytes` it is timed as within a network of that size: in
-    circles with others (`sampling.circles`)."""
+    circles with others (`sampling.circles`). What a runtime compiles of a `composed` artifact may
+    be kept beside it, as both are gone after the build."""
     runtime = plugins.load("profiler.runtimes", target.runtime)
     device = devices.device(target.device)
     taking = {k: v for k, v in to_json(protocol).items() if k not in RULES}
     parts = [str(target), runtime.version(), device.fingerprint, taking, replica, circle_bytes]
-    return Item(workload, artifact, digest(artifact.digest, *parts), circle_bytes)
+    return Item(workload, artifact, digest(artifact.digest, *parts), circle_bytes, composed)
 
 
 def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
@@ -281,6 +284,7 @@ def _entry(store: Store, wanted: Item) -> dict[str, Any]:
     return {
         "key": wanted.key,
         "path": wanted.artifact.path,
+        "compiled": wanted.artifact.path + ".compiled" if wanted.composed else "",
         "reference": wanted.artifact.reference,
         "size_bytes": wanted.artifact.size_bytes,
         "circle_bytes": wanted.circle_bytes,

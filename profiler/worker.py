@@ -156,7 +156,7 @@ def batch_of(item: Item) -> int:
 def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: Protocol) -> Item:
     held = environment.restart_peak()
     before = time.perf_counter_ns()
-    session = runtime.load(entry["path"], target)
+    session = _load(entry, runtime, target)
     loaded = time.perf_counter_ns()
     call = session.bind(random_feeds(session.inputs))
     started = time.perf_counter_ns()
@@ -182,9 +182,17 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     if entry.get("calibration"):
         item.calibration = Calibration(**entry["calibration"])
         sampling.warm_up(call, item.calibration.warmup)
-    elif protocol.passes:
+    elif protocol.passes and not item.circle_bytes:
         item.calibration = sampling.calibrate(call, protocol, elapsed_ns)
     return item
+
+
+def _load(entry: Mapping[str, Any], runtime: Any, target: Target) -> Any:
+    """A session; what a runtime can keep of its own compiling, it compiles in one process only."""
+    compiled = entry.get("compiled", "")
+    if compiled and hasattr(runtime, "load_compiled"):
+        return runtime.load_compiled(entry["path"], target, compiled)
+    return runtime.load(entry["path"], target)
 
 
 def random_feeds(inputs: list[tuple[str, tuple[int, ...], str]]) -> dict[str, Any]:

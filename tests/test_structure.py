@@ -18,6 +18,7 @@ from profiler.tables import plan
 from profiler.tables.estimate import Term, solve
 from profiler.tables.networks import sequence_name
 from profiler.types import Artifact
+from profiler.worker import random_feeds
 
 ONNX = formats.parse("onnx")
 V1 = spaces.load("efficientformer")
@@ -115,3 +116,23 @@ def test_repeated_blocks_have_weights_of_their_own(
     large = [t.raw_data for t in tensors if len(t.raw_data) > 1000]
     assert len(set(large)) == len(large)
     assert len({t.name for t in tensors}) == len(tensors)
+
+
+def test_what_is_kept_compiled_executes_the_same_and_gives_the_same(
+    artifacts: dict[str, Artifact], tmp_path: Path
+) -> None:
+    out, kept = tmp_path / "chain.onnx", tmp_path / "chain.onnx.compiled"
+    exporter.compose([Path(artifacts[k].path) for k in V1.rows(V1.parse("l1"))], out)
+    (tmp_path / "chain.onnx.compiled.part").write_bytes(b"a process was killed here")
+    target, plain = (
+        devices.target("host/onnxruntime"),
+        devices.target("host/onnxruntime:graph=disabled"),
+    )
+    first = runtime.load_compiled(str(out), target, str(kept))
+    before = compiled(out)
+    out.unlink()
+    second = runtime.load_compiled(str(out), target, str(kept))
+    assert Counter(runtime.executed(str(kept), plain)) == before
+    feeds = random_feeds(first.inputs)
+    for want, got in zip(first.bind(feeds)(), second.bind(feeds)(), strict=True):
+        assert (want == got).all()

@@ -153,7 +153,7 @@ def compose(
             requests[name] = Request(workload, bench.format, tuple(blocks[k] for k in keys))
     artifacts = _build(bench, requests, "composing chains and networks")
     bench.composed += artifacts.values()
-    return _items(bench, requests, artifacts, within)
+    return _items(bench, requests, artifacts, within, composed=True)
 
 
 def _items(
@@ -161,10 +161,18 @@ def _items(
     requests: Mapping[str, Request],
     artifacts: Mapping[str, Artifact],
     within: Mapping[str, int],
+    composed: bool = False,
 ) -> dict[str, Item]:
     target, rules = bench.target, bench.protocol
     return {
-        n: measure.item(requests[n].workload, a, target, rules, circle_bytes=within.get(n, 0))
+        n: measure.item(
+            requests[n].workload,
+            a,
+            target,
+            rules,
+            circle_bytes=within.get(n, 0),
+            composed=composed,
+        )
         for n, a in artifacts.items()
     }
 
