@@ -69,7 +69,8 @@ def _file_name(space: str, on: str) -> str:
 
 
 def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
-    count = build.CLOSURE_NETWORKS if options.count is None else options.count
+    usual = build.BRIEF_CLOSURE_NETWORKS if bench.brief else build.CLOSURE_NETWORKS
+    count = usual if options.count is None else options.count
     grid = bench.space.narrowed(dict(options.grid)) if options.grid else bench.space
 
     def make(rows: list[str]) -> build.Plan:

@@ -76,7 +76,7 @@ def add(commands: Any) -> None:
         metavar="FIELD=VALUES",
         help="only these values of a field, as in widths1=48,64; rows and networks alike",
     )
-    measuring(build, "networks of the closure (default: 16)")
+    measuring(build, "networks of the closure (default: 16; 8 in at most 3 minutes)")
     output(build, "the table; the folder of several")
     show = command(actions, "show", "a table's head and entries", "opclock table show v1.json")
     show.add_argument("--family", default="", metavar="TEXT", help="entries that begin so: mb4d/14")

@@ -33,7 +33,10 @@ from profiler.tables.table import Closure, Entry, LatencyTable, Network, Size, i
 from profiler.types import Round, Workload
 
 REFERENCES = 10
-CLOSURE_NETWORKS = 16
+# In little time exporting is most of the work: fewer references, and of so many networks those of
+# which the most blocks are exported already.
+BRIEF_REFERENCES, CANDIDATES = 6, 1000
+CLOSURE_NETWORKS, BRIEF_CLOSURE_NETWORKS = 16, 8
 # Networks drawn to see how large those are that a row occurs in.
 TYPICAL, TYPICAL_SEED = 200, 7
 # Rows themselves repeat to one or two percent.
@@ -83,19 +86,33 @@ def plan(
     for name in real:
         wanted.update(dict.fromkeys(bench.space.rows(bench.space.parse(name))))
     chains, _ = planning.chains(bench.space, wanted, counts)
-    references = min(REFERENCES, max(1, space.size // 4))
+    most = BRIEF_REFERENCES if bench.brief else REFERENCES
+    references = min(most, max(1, space.size // 4))
     drawn = space.draw(random.Random(bench.seed), min(references + count, space.size))
+    first, closure = drawn[:references], drawn[references:]
+    if bench.brief:
+        first = _cheapest(space, chains, closure, references)
     found = {name: bench.space.network(name) for name in real}
     return Plan(
         tuple(chains),
-        tuple(drawn[:references]),
-        tuple(drawn[references:]),
+        tuple(first),
+        tuple(closure),
         tuple(space.draw(random.Random(TYPICAL_SEED), min(TYPICAL, space.size))),
         {n: w for n, w in found.items() if w is not None},
         estimator,
         beside,
         sizes,
     )
+
+
+def _cheapest(
+    space: Space, chains: Iterable[Chain], besides: Sequence[Architecture], count: int
+) -> list[Architecture]:
+    """Networks, none of those `besides`, of which the fewest blocks are in no chain."""
+    exported = {k for c in chains for k in c.blocks}
+    drawn = space.draw(random.Random(CANDIDATES), min(CANDIDATES, space.size))
+    rest = [a for a in drawn if a not in besides]
+    return sorted(rest, key=lambda a: len(set(space.rows(a)) - exported))[:count]
 
 
 def build_sampled(

@@ -237,9 +237,11 @@ def _from(unit: tuple[str, ...], key: str) -> tuple[str, ...]:
 # Which rows are measured -----------------------------------------------------------------------
 
 
-def chosen(space: Space, every: int = 1, knots: Mapping[int, int] = KNOTS) -> list[str]:
+def chosen(
+    space: Space, every: int = 1, knots: Mapping[int, int] = KNOTS, released: bool = True
+) -> list[str]:
     """The rows to measure: those that repeat, every so many of each family, and knots of those
-    that change shape; of the released networks all."""
+    that change shape; with `released` all of the released networks'."""
     keys: dict[str, None] = {}
     families: dict[str, list[str]] = {}
     for key in space.keys:
@@ -250,7 +252,7 @@ def chosen(space: Space, every: int = 1, knots: Mapping[int, int] = KNOTS) -> li
         keys.update(dict.fromkeys(_thinned(repeating, every)))
         keys.update(dict.fromkeys(_on_knots(changing, knots)))
     known = set(space.keys)
-    for name in space.named:
+    for name in space.named if released else ():
         with contextlib.suppress(BadArchitecture):  # the space may be narrower than its names
             keys.update((k, None) for k in space.rows(space.parse(name)) if k in known)
     return list(keys)

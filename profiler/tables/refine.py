@@ -17,14 +17,15 @@ from profiler.statistics import median
 from profiler.tables.interpolation import Interpolation, Place, family, split
 from profiler.tables.plan import KNOTS, chosen, repeats
 
-# Every so many rows of a family at first, and knots of those that change shape: the first of these
-# for which a budget leaves a second for each row. A row took two on a slow machine, most of them in
-# exporting.
-COARSE: tuple[tuple[int, Mapping[int, int]], ...] = (
-    (6, KNOTS),
-    (8, {1: 4, 2: 3, 3: 3}),
-    (12, {1: 3, 2: 3, 3: 2}),
-    (16, {1: 3, 2: 2, 3: 2}),
+# Every so many rows of a family at first, knots of those that change shape, and whether all rows of
+# the released networks: the first of these for which a budget leaves a second for each row. A row
+# took two on a slow machine, most of them in exporting.
+COARSE: tuple[tuple[int, Mapping[int, int], bool], ...] = (
+    (6, KNOTS, True),
+    (8, {1: 4, 2: 3, 3: 3}, True),
+    (12, {1: 3, 2: 3, 3: 2}, True),
+    (16, {1: 3, 2: 3, 3: 2}, False),
+    (16, {1: 3, 2: 2, 3: 2}, False),
 )
 LEFT_OUT = 16
 DRAWS = 200
@@ -38,8 +39,8 @@ UNKNOWN_ERROR = 0.05
 def first(space: Space, budget_s: float | None = None) -> list[str]:
     """The rows with which a build begins: fewer where there is little time."""
     rows: list[str] = []
-    for every, knots in COARSE:
-        rows = chosen(space, every, knots)
+    for every, knots, released in COARSE:
+        rows = chosen(space, every, knots, released)
         if budget_s is None or len(rows) <= budget_s:
             break
     return rows
