@@ -235,3 +235,15 @@ def test_torchs_program_has_no_fusion(tmp_path: Path) -> None:
     assert held.operators["aten.gelu"] == held.operators["aten.layer_norm"] == 1
     assert held.precision == "bf16"
     assert held.macs == 16 * 16 * 8 * 27 + 32
+
+
+def test_torchs_registries_are_private_names_that_are_still_there() -> None:
+    """Where a torch no longer has them, every block's export takes twice as long."""
+    from torch._export import utils
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    from exporters import onnx
+
+    onnx._keep_registries()
+    for kept in (ONNXRegistry.from_torchlib, utils._materialize_cpp_cia_ops):
+        assert hasattr(kept, "cache_info"), kept

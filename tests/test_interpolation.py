@@ -127,6 +127,15 @@ def test_a_missing_corner_is_bridged_by_a_larger_box() -> None:
     assert between((16, 16), points) == pytest.approx(16**3)
 
 
+def test_single_points_within_a_grid_do_not_hide_it() -> None:
+    """A table measures the rows of released networks besides a grid: widths of their own each."""
+    points = {(a, b): float(a**2 * b) for a, b in product((8, 128), (8, 128))}
+    points |= {(8 + n, 8 + n): float((8 + n) ** 3) for n in range(1, 100, 7)}
+    assert between((64, 32), points) == pytest.approx(64**2 * 32)
+    assert between((57, 8 + 1), points) == pytest.approx(57**2 * 9)
+    assert between((129, 32), points) is None
+
+
 def test_the_smallest_whole_box_is_taken() -> None:
     """The outer corners are far off the law that the inner ones follow."""
     points = dict.fromkeys(product((2, 512), (2, 512)), 1e6)

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler import spaces
+from profiler import devices, spaces
 from profiler.errors import SpaceError, UnknownName
-from profiler.tables import baselines, calibrate, refine
+from profiler.statistics import median
+from profiler.store import Store
+from profiler.tables import baselines, build, calibrate, networks, refine
 from profiler.tables import plan as planning
 from profiler.tables.calibrate import Reference
 from profiler.tables.estimate import Term, bends
@@ -20,6 +22,7 @@ from profiler.tables.interpolation import Interpolation, between
 
 V1 = spaces.load("efficientformer")
 V2 = spaces.load("efficientformerv2")
+MOBILEVIT = spaces.load("mobilevit")
 
 # Rows ---------------------------------------------------------------------------------------------
 
@@ -53,6 +56,24 @@ def test_little_time_means_few_rows_that_still_span_the_space() -> None:
     assert len(refine.left_out(V1, few)) <= len(few) // 8 + 4
 
 
+def test_in_little_time_references_need_few_exports_and_are_not_in_the_closure(
+    tmp_path: Path,
+) -> None:
+    def further(architecture: spaces.Architecture) -> int:
+        return len(set(V1.rows(architecture)) - exported)
+
+    target = devices.target("host/onnxruntime")
+    with Store(tmp_path) as store:
+        bench = networks.Bench(store, V1, target, networks.BRIEF, budget_s=60.0)
+        found = build.plan(bench, refine.first(V1, 60.0), 8)
+    exported = {k for c in found.chains for k in c.blocks}
+    assert len(set(found.references)) == build.BRIEF_REFERENCES
+    assert len(set(found.closure)) == 8
+    assert not set(found.references) & set(found.closure)
+    usual = median([further(a) for a in V1.draw(random.Random(5), 100)])
+    assert max(further(a) for a in found.references) <= usual / 2
+
+
 def test_the_next_rows_are_where_interpolation_misses() -> None:
     first = refine.first(V1)
     known = {k: latency(k) for k in first}
@@ -77,6 +98,16 @@ def test_sampling_more_rows_predicts_those_left_out_better() -> None:
         errors.append(missed)
         rows += refine.following(V1, known, weights)
     assert errors[-1] < errors[0]
+
+
+@pytest.mark.parametrize("coarse", range(len(refine.COARSE)))
+@pytest.mark.parametrize("space", [V1, V2, MOBILEVIT], ids=lambda s: s.name)
+def test_the_first_rows_span_the_space_however_few_they_are(
+    space: spaces.Space, coarse: int
+) -> None:
+    rows = planning.chosen(space, *refine.COARSE[coarse])
+    known = Interpolation({k: latency(k) for k in planning.chains(space, rows)[1]})
+    assert not [k for k in space.keys if known.at(k) is None]
 
 
 @pytest.mark.parametrize("space", [V1, V2], ids=lambda s: s.name)

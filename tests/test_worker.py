@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 
+from profiler import devices, worker
+from profiler.types import Protocol
 from profiler.worker import WrongOutput, compare, random_feeds
 
 
@@ -52,3 +56,57 @@ def test_inputs_are_the_same_every_time_and_never_zero() -> None:
         assert first[name].dtype == kind
         assert (first[name] == second[name]).all()
     assert (first["x"] != 0).all()
+
+
+class Engine:
+    """A runtime that keeps a list of what it was asked to load, and counts its inferences."""
+
+    def __init__(self) -> None:
+        self.loaded: list[tuple[str, ...]] = []
+        self.inferences = 0
+
+    def load(self, path: str, _: Any) -> Any:
+        self.loaded.append((path,))
+        return self
+
+    inputs: tuple[Any, ...] = ()
+    actual: Mapping[str, str] = {}
+
+    def bind(self, _: Any) -> Any:
+        return self.infer
+
+    def infer(self) -> None:
+        self.inferences += 1
+
+
+class KeepingEngine(Engine):
+    """One that can keep what it compiled."""
+
+    def load_compiled(self, path: str, _: Any, compiled: str) -> Any:
+        self.loaded.append((path, compiled))
+        return self
+
+
+def prepared(engine: Engine, **entry: Any) -> worker.Item:
+    whole = {"key": "a", "path": "a.onnx", **entry}
+    protocol = Protocol(circles=2, warmup_runs=4, warmup_floor_ns=0)
+    return worker._prepare(whole, engine, devices.target("host/onnxruntime"), protocol)
+
+
+def test_what_may_be_kept_is_kept_by_an_engine_that_can() -> None:
+    for engine, entry, loaded in (
+        (KeepingEngine(), {"compiled": "a.kept"}, ("a.onnx", "a.kept")),
+        (KeepingEngine(), {"compiled": ""}, ("a.onnx",)),
+        (KeepingEngine(), {}, ("a.onnx",)),
+        (Engine(), {"compiled": "a.kept"}, ("a.onnx",)),
+    ):
+        prepared(engine, **entry)
+        assert engine.loaded == [loaded]
+
+
+def test_the_first_lap_of_a_circle_is_its_warm_up() -> None:
+    alone, chained = Engine(), Engine()
+    assert prepared(alone).calibration.warmup >= 4
+    assert alone.inferences > 4
+    assert prepared(chained, circle_bytes=100).calibration == worker.UNCALIBRATED
+    assert chained.inferences == 1

@@ -176,13 +176,25 @@ def _volume(low: Place, high: Place) -> float:
 
 
 def _boxes(place: Place, points: Mapping[Place, float]) -> list[tuple[Place, Place]]:
-    """Boxes around a place whose corners are all known."""
+    """Boxes around a place whose corners are all known: of near coordinates if there are any."""
     axes = [sorted({p[n] for p in points}) for n in range(len(place))]
     around = [_around(value, axis) for value, axis in zip(place, axes, strict=True)]
-    return [
+    near = [
         (tuple(lo for lo, _ in box), tuple(hi for _, hi in box))
         for box in itertools.product(*around)
         if all(corner in points for corner in itertools.product(*box))
+    ]
+    return near or _wide_boxes(place, points)
+
+
+def _wide_boxes(place: Place, points: Mapping[Place, float]) -> list[tuple[Place, Place]]:
+    """As above, however far away: many single points between those of a grid may hide it."""
+    lows = [p for p in points if all(a <= b for a, b in zip(p, place, strict=True))]
+    highs = [p for p in points if all(a >= b for a, b in zip(p, place, strict=True))]
+    return [
+        (low, high)
+        for low, high in itertools.product(lows, highs)
+        if all(corner in points for corner in itertools.product(*zip(low, high, strict=True)))
     ]
 
 
