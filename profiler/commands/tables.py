@@ -95,10 +95,11 @@ def summary_of(built: LatencyTable) -> dict[str, Any]:
     """A table's head, its entries only counted."""
     sources = [e.source for e in built.entries.values()]
     record = to_json(built)
+    beyond = record["provenance"].get("networks_beyond", [])
     for name in ("entries", "provenance", "references", "closure_networks"):
         record.pop(name)
     counts = {source: sources.count(source) for source in sorted(set(sources))}
-    return {**record, "entries": counts}
+    return {**record, "entries": counts, "networks_beyond": beyond}
 
 
 def _say(out: Path, summary: Mapping[str, Any]) -> str:
@@ -113,6 +114,12 @@ def _say(out: Path, summary: Mapping[str, Any]) -> str:
         lines.append(closure_line(closure))
     else:
         lines.append("unvalidated: no network was measured against it")
+    beyond = summary["networks_beyond"]
+    if beyond:
+        lines.append(
+            f"{len(beyond)} networks have rows that the table lacks, and took no part: "
+            f"{', '.join(beyond[:3])}{' ...' if len(beyond) > 3 else ''}"
+        )
     return "\n".join(lines)
 
 

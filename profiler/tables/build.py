@@ -301,8 +301,11 @@ def _closed(bench: Bench, wanted: Plan, draft: LatencyTable, polished: Polished)
         provenance={**draft.provenance, "family_covariance": scales.covariance},
     )
     closure = tuple(lines(scaled, wanted.closure))
+    drawn = {space.text(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
+    beyond = [n for n, rows in drawn.items() if any(k not in scaled.entries for k in rows)]
     return replace(
         scaled,
+        provenance={**scaled.provenance, "networks_beyond": beyond},
         references=tuple(lines(scaled, wanted.references)),
         closure_networks=closure,
         closure=close(closure, bench.seed) if closure else None,
