@@ -23,6 +23,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 INK, DIM, LINE, PAPER = "var(--ink)", "var(--dim)", "var(--line)", "var(--paper)"
 BAR, GROUP_BAR, DOT_ROW = 22, 11, 18
+# So far beyond the longest bar goes the axis, for what is written behind it.
+ROOM_FOR_TEXT = 1.12
 # One that can be measured before it is drawn, so that no two words overlap.
 FONT = 'system-ui, "Segoe UI", "DejaVu Sans", sans-serif'
 CONFIG: Spec = {
@@ -105,6 +107,9 @@ def stacks(
     """
     present = [p for p in looks if any(r["part"] == p for r in rows)]
     scale = {"domain": present, "range": [looks[p] for p in present]}
+    across: dict[str, Any] = {"zero": True}
+    if totals:
+        across["domainMax"] = ROOM_FOR_TEXT * max(t["value"] for t in totals)
     layer = {
         "params": [{"name": "picked", "select": _by_legend("part"), "bind": "legend"}],
         "mark": {"type": "bar", "stroke": PAPER, "strokeWidth": 0.7},
@@ -114,7 +119,7 @@ def stacks(
                 "type": "quantitative",
                 "title": quantity,
                 "stack": "zero",
-                "scale": {"zero": True},
+                "scale": across,
             },
             "color": {
                 "field": "part",

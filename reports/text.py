@@ -39,12 +39,16 @@ def milliseconds(ns: float) -> str:
 
 
 def short_targets(targets: Sequence[str]) -> dict[str, str]:
-    """Targets without the device and the options that all of them share.
+    """Targets without the device, and without what tells none of them apart: words that all have,
+    and options that have one value wherever they exist.
 
     Where that makes two of them alike, all stay as they are.
     """
     words = {t: re.split(r"[:,]", t) for t in targets}
     shared = set.intersection(*(set(w[1:]) for w in words.values())) if words else set()
+    options = {word for w in words.values() for word in w[1:] if "=" in word}
+    names = [o.partition("=")[0] for o in options]
+    shared |= {o for o in options if names.count(o.partition("=")[0]) == 1}
     one_device = len({w[0].partition("/")[0] for w in words.values()}) == 1
     short = {
         t: ", ".join(

@@ -404,6 +404,10 @@ def test_short_names_of_targets_still_tell_them_apart(targets: list[str]) -> Non
 def test_short_names_keep_what_differs() -> None:
     found = short_targets(["host/a:cpu,threads=1", "host/a:cpu,threads=2", "host/b:cpu,threads=1"])
     assert list(found.values()) == ["a, threads=1", "a, threads=2", "b, threads=1"]
+    found = short_targets(["host/a:cpu,graph=all,threads=1", "host/b:cpu,delegate=c,threads=1"])
+    assert list(found.values()) == ["a", "b"]
+    found = short_targets(["host/a:threads=1", "host/a"])
+    assert list(found.values()) == ["host/a:threads=1", "host/a"]
 
 
 # The page of a table -----------------------------------------------------------------------------
