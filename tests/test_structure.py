@@ -136,3 +136,19 @@ def test_what_is_kept_compiled_executes_the_same_and_gives_the_same(
     feeds = random_feeds(first.inputs)
     for want, got in zip(first.bind(feeds)(), second.bind(feeds)(), strict=True):
         assert (want == got).all()
+
+
+def test_without_room_or_on_another_provider_nothing_is_kept(
+    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, kept = artifacts["mb4d/56/48"].path, tmp_path / "kept"
+    seen: list[tuple[str, ...]] = []
+    monkeypatch.setattr(runtime, "Session", lambda *given: seen.append(given[:1]))
+    runtime.load_compiled(path, devices.target("host/onnxruntime:cuda"), str(kept))
+    monkeypatch.setattr(runtime, "ROOM_BYTES", 1 << 80)
+    runtime.load_compiled(path, devices.target("host/onnxruntime"), str(kept))
+    assert seen == [(path,), (path,)]
+    assert not list(tmp_path.iterdir())
+    kept.touch()
+    runtime.load_compiled(path, devices.target("host/onnxruntime"), str(kept))
+    assert seen[-1] == (str(kept),)

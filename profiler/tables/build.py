@@ -91,7 +91,7 @@ def plan(
     drawn = space.draw(random.Random(bench.seed), min(references + count, space.size))
     first, closure = drawn[:references], drawn[references:]
     if bench.brief:
-        first = _cheapest(space, chains, closure, references)
+        first = _cheapest(bench.seed, space, chains, closure, references)
     found = {name: bench.space.network(name) for name in real}
     return Plan(
         tuple(chains),
@@ -106,11 +106,15 @@ def plan(
 
 
 def _cheapest(
-    space: Space, chains: Iterable[Chain], besides: Sequence[Architecture], count: int
+    seed: int,
+    space: Space,
+    chains: Iterable[Chain],
+    besides: Sequence[Architecture],
+    count: int,
 ) -> list[Architecture]:
     """Networks, none of those `besides`, of which the fewest blocks are in no chain."""
     exported = {k for c in chains for k in c.blocks}
-    drawn = space.draw(random.Random(CANDIDATES), min(CANDIDATES, space.size))
+    drawn = space.draw(random.Random(f"references {seed}"), min(CANDIDATES, space.size))
     rest = [a for a in drawn if a not in besides]
     return sorted(rest, key=lambda a: len(set(space.rows(a)) - exported))[:count]
 
