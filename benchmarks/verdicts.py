@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from profiler import devices, exporting, formats, measure
+from profiler.collection import Collection, Item
 from profiler.errors import WorkloadFailed
 from profiler.exporting import Request
-from profiler.measure import Item
 from profiler.rounds import ratios
 from profiler.statistics import Comparison, judge
 from profiler.store import Store
@@ -62,12 +62,12 @@ def batch(
     (short, short_file), (long, long_file) = artifacts(store, target)
 
     def item(workload: Workload, artifact: Artifact, number: int) -> Item:
-        return measure.item(workload, artifact, target, protocol, replica=first + number)
+        return Item.of(workload, artifact, target, protocol, replica=first + number)
 
     # Three short ones for a long one: two are a pair, the third stands beside the long one.
     shorts = [item(short, short_file, n) for n in range(3 * copies)]
     longs = [item(long, long_file, n) for n in range(copies)]
-    run = measure.Collection(store, target, protocol, [*shorts, *longs], None, seed=seed)
+    run = Collection(store, target, protocol, [*shorts, *longs], None, seed=seed)
     measure.collect(run)
 
     def verdict(one: Item, other: Item) -> Comparison:

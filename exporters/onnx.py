@@ -12,11 +12,19 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporters import _nnapi, _onnx_graph, _onnx_int8, _onnx_split, _sources, _torch_graph
+from exporters import (
+    _nnapi,
+    _onnx_chain,
+    _onnx_graph,
+    _onnx_int8,
+    _onnx_split,
+    _sources,
+    _torch_graph,
+)
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import (
@@ -40,8 +48,6 @@ EXTRA = "onnx"
 INSTALL = "pip install torch==2.13.0 onnx==1.23.2 onnxscript==0.7.2"
 # Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
 MAX_INSIDE_BYTES = 1_800_000_000
-# Tensors of so many numbers may say how an operator works.
-MOST_FACTORS = 8
 
 
 def missing() -> str | None:
@@ -276,73 +282,11 @@ def compose(parts: Sequence[Path], out: Path) -> Structure:
     """
     import onnx
 
-    whole = chained(parts)
+    whole = _onnx_chain.chained(parts)
     onnx.save_model(whole, str(out))
     return _onnx_graph.structure(whole)
-
-
-def chained(parts: Sequence[Path]) -> Any:
-    """Artifacts as one ModelProto, as `compose` says."""
-    import onnx
-
-    whole = onnx.ModelProto()
-    flowing: list[str] = []
-    last: list[Any] = []
-    for number, path in enumerate(parts):
-        part = onnx.load(str(path))
-        if not number:
-            whole.CopyFrom(part)
-            for kind in ("node", "initializer", "value_info", "output"):
-                whole.graph.ClearField(kind)
-            flowing = [i.name for i in part.graph.input]
-        names = dict(zip((i.name for i in part.graph.input), flowing, strict=True))
-        _append(whole.graph, part.graph, f"b{number}/", names, number)
-        last = list(part.graph.output)
-        flowing = [names[o.name] for o in last]
-    for name, described in zip(flowing, last, strict=True):
-        output = whole.graph.output.add()
-        output.CopyFrom(described)
-        output.name = name
-    return whole
 
 
 def split(path: Path, folder: Path) -> list[Path]:
     """Every operator as a file of its own, in the graph's order; equal ones share a file."""
     return _onnx_split.split(path, folder)
-
-
-def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: int) -> None:
-    for tensor in part.initializer:
-        names[tensor.name] = prefix + tensor.name
-        copy = graph.initializer.add()
-        copy.CopyFrom(tensor)
-        copy.name = names[tensor.name]
-        _roll(copy, number)
-    for node in part.node:
-        for name in node.output:
-            names.setdefault(name, prefix + name)
-    for node in part.node:
-        copy = graph.node.add()
-        copy.CopyFrom(node)
-        copy.name = prefix + node.name
-        copy.input[:] = [names[n] if n else "" for n in node.input]
-        copy.output[:] = [names[n] if n else "" for n in node.output]
-
-
-def _roll(tensor: Any, number: int) -> None:
-    """Give a tensor of weights its values in another order.
-
-    Shapes and indices stay, and so do small tensors, which may be factors of a resize.
-    """
-    import numpy
-    import onnx
-
-    weights: Mapping[Any, str] = {
-        onnx.TensorProto.FLOAT: "<f4",
-        onnx.TensorProto.FLOAT16: "<f2",
-        onnx.TensorProto.INT8: "i1",
-    }
-    kind = weights.get(tensor.data_type)
-    if kind and tensor.raw_data and math.prod(tensor.dims) > MOST_FACTORS:
-        values = numpy.frombuffer(tensor.raw_data, dtype=kind)
-        tensor.raw_data = numpy.roll(values, number).tobytes()

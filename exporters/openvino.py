@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exporters import _sources, exported_program, onnx
+from exporters import _onnx_chain, _sources, exported_program, onnx
 from profiler import choices
 from profiler.environment import installed, package_version
 from profiler.errors import BadModelFile, BadTarget, MissingPackage
@@ -96,7 +96,7 @@ def compose(parts: Sequence[Path], out: Path) -> Structure:
 
     with tempfile.TemporaryDirectory() as name:
         graph = Path(name, "model.onnx")
-        save_model(onnx.chained(parts), str(graph))
+        save_model(_onnx_chain.chained(parts), str(graph))
         openvino.save_model(_convert(graph), str(out), compress_to_fp16=False)
     return structure(out)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from profiler import measure, plugins, processes
+from profiler.collection import Collection, Item, Progress
 from profiler.encoding import from_json, to_json
 from profiler.errors import WorkloadFailed
-from profiler.measure import Collection, Progress
 from profiler.processes import Channel, Death, Limits, one_line
 from profiler.statistics import median
 from profiler.store import Store
@@ -70,9 +70,9 @@ def agree(
 
 
 def _ours(store: Store, workload: Workload, artifact: Artifact, target: Target) -> int:
-    item = measure.item(workload, artifact, target, PROTOCOL)
+    item = Item.of(workload, artifact, target, PROTOCOL)
     # Rounds that are there already were not taken in this minute.
-    fresh = measure.Item(workload, artifact, f"{item.key}-{uuid.uuid4().hex[:8]}")
+    fresh = Item(workload, artifact, f"{item.key}-{uuid.uuid4().hex[:8]}")
     run = Collection(store, target, PROTOCOL, [fresh], None)
     measure.collect(run)
     for failure in run.failures.values():

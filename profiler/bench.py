@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler import drift, experiments, exporting, formats, measure, roofline, workloads
+from profiler.collection import Collection, Item, Progress, finished
 from profiler.experiments import ALONE, FRONT, ONE, WITHOUT, Case, Cost, Line, Rounds
 from profiler.exporting import Request
-from profiler.measure import Item, Progress
 from profiler.roofline import SIZES, Place, Roofline
 from profiler.statistics import covers
 from profiler.store import Store
@@ -102,7 +102,7 @@ def take(trial: Trial, wanted: Sequence[Case], alone: bool = True) -> Taken:
         for part in (p for p in parts[each.label] if p not in left_out):
             workload = each.workload(part)
             if artifact := so_far.artifact(workload):
-                items[workload.key] = measure.item(
+                items[workload.key] = Item.of(
                     workload,
                     artifact,
                     trial.target,
@@ -119,7 +119,7 @@ def measure_roofline(trial: Trial) -> Roofline | None:
     trial.failures += [f for k in wanted if isinstance(f := built[k], Failure)]
     rules = _rules(trial, ROOF_ROUNDS)
     items = {
-        k: measure.item(w, artifact, trial.target, rules)
+        k: Item.of(w, artifact, trial.target, rules)
         for k, w in wanted.items()
         if isinstance(artifact := built[k], Artifact)
     }
@@ -176,13 +176,13 @@ def _collect(
     if trial.again:
         trial.store.put_by([i.key for i in items.values()])
     canary = built[workloads.CANARY.key]
-    done = [i for i in items.values() if measure.finished(trial.store.rounds(i.key), rules)]
-    collection = measure.Collection(
+    done = [i for i in items.values() if finished(trial.store.rounds(i.key), rules)]
+    collection = Collection(
         trial.store,
         trial.target,
         rules,
         list(items.values()),
-        measure.item(workloads.CANARY, canary, trial.target, rules, replica=-1)
+        Item.of(workloads.CANARY, canary, trial.target, rules, replica=-1)
         if isinstance(canary, Artifact)
         else None,
         seed=trial.seed,

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from profiler import breakdown, devices, formats, plugins, profiling
+from profiler.collection import Progress
 from profiler.encoding import from_json
 from profiler.errors import BadModelFile
 from profiler.exporting import Request
-from profiler.measure import Progress
 from profiler.profiling import Profile
 from profiler.statistics import median
 from profiler.types import Artifact, Breakdown, Failure, Format, Target, Workload

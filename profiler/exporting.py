@@ -8,6 +8,7 @@ same, its measurements still hold.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import math
@@ -56,6 +57,14 @@ class Request:
         versions = {p: environment.package_version(p) for p in ("timm", "torchvision")}
         source = [self.workload.builder, self.workload.parameters]
         return digest("export", str(self.format), source, exporter.versions(), sources, versions)
+
+    @property
+    def composition(self) -> str:
+        """The digest of what is composed of parts: they and our own code decide what it holds."""
+        exporter = plugins.load("exporters", self.format.name)
+        sources = _own_sources((f"exporters.{self.format.name}", "profiler.export_job"))
+        parts = [p.digest for p in self.parts]
+        return digest("compose", str(self.format), exporter.versions(), sources, parts)
 
     @property
     def kept(self) -> bool:
@@ -172,30 +181,23 @@ def _deal(
     limits: Limits,
     hands: int,
 ) -> None:
-    errors: list[BaseException] = []
-    heaps = _heaps(todo, hands)
-    taking: queue.SimpleQueue[list[str] | None] = queue.SimpleQueue()
+    heaps: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+    stop = threading.Event()
 
     def work() -> None:
-        while (keys := taking.get()) is not None and not errors:
-            try:
-                _one_hand(store, {k: todo[k] for k in keys}, finish, limits)
-            except BaseException as error:  # carried to the caller's thread, raised there
-                errors.append(error)
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                keys = heaps.get_nowait()
+                try:
+                    _one_hand(store, {k: todo[k] for k in keys}, finish, limits)
+                except BaseException:
+                    stop.set()
+                    raise
 
-    count = min(hands, len(heaps))
-    for heap in [*heaps, *[None] * count]:
-        taking.put(heap)
-    if count == 1:
-        work()
-    else:
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    if errors:
-        raise errors[0]
+    dealt = _heaps(todo, hands)
+    for heap in dealt:
+        heaps.put(heap)
+    processes.together([work] * min(hands, len(dealt)))
 
 
 def _heaps(todo: Mapping[str, Request], hands: int) -> list[list[str]]:
@@ -261,6 +263,7 @@ def _entry(key: str, request: Request, folder: Path) -> dict[str, Any]:
         "parameters": dict(request.workload.parameters),
         "format": to_json(request.format),
         "parts": [p.path for p in request.parts],
+        "digest": request.composition if request.parts else "",
         "model_parameters": sum(p.model_parameters for p in request.parts),
         "folder": str(folder),
     }

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from profiler import devices, exporting, formats, measure, plugins, workloads
+from profiler.collection import Collection, Item, Progress, finished
 from profiler.exporting import Request
-from profiler.measure import Collection, Item, Progress
 from profiler.store import Store
 from profiler.types import Artifact, Failure, Protocol, Round, Target, Workload
 
@@ -152,10 +152,10 @@ def _lane(
         if isinstance(made, Failure):
             lane.failures[workload.name] = made
         else:
-            lane.items[workload.name] = measure.item(workload, made, target, rules, replica)
+            lane.items[workload.name] = Item.of(workload, made, target, rules, replica)
     canary = _made(workloads.CANARY, target, built)
     if isinstance(canary, Artifact):
-        run.canary = measure.item(workloads.CANARY, canary, target, rules, -1 - replica)
+        run.canary = Item.of(workloads.CANARY, canary, target, rules, -1 - replica)
     run.items = list(lane.items.values())
     return lane
 
@@ -226,7 +226,7 @@ def _settled(contest: Contest, lanes: Sequence[Lane], network: str, since: str) 
         if len(rounds) >= 2 * contest.protocol.max_rounds:
             continue
         paired = [r for lap, r in rounds.items() if reference is None or reference[lap].valid]
-        if not measure.finished(paired, contest.protocol):
+        if not finished(paired, contest.protocol):
             return False
     return True
 
@@ -248,7 +248,7 @@ def measure_memory(contest: Contest, lanes: Sequence[Lane]) -> None:
 
 def alone(lane: Lane, found: Item) -> Item:
     """The item under which the store keeps what a network does alone in a process."""
-    return measure.item(found.workload, found.artifact, lane.target, ALONE)
+    return Item.of(found.workload, found.artifact, lane.target, ALONE)
 
 
 def canaries_ns(contest: Contest, lane: Lane, since: str) -> tuple[int, ...]:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from profiler import formats, measure, plugins, workloads
+from profiler.collection import Collection, Item, Progress
 from profiler.exporting import Request
-from profiler.measure import Collection, Item, Progress
 from profiler.store import Store
 from profiler.types import Artifact, Failure, Format, Protocol, Target, Workload, usable
 
@@ -167,12 +167,12 @@ def _measured(
     recall_failures: bool,
     on_progress: Callable[[Progress], None],
 ) -> dict[str, Run]:
-    items = {n: measure.item(w, a, target, PROTOCOL) for n, (w, a) in artifacts.items()}
+    items = {n: Item.of(w, a, target, PROTOCOL) for n, (w, a) in artifacts.items()}
     known = {n: store.failure(i.key) for n, i in items.items()} if recall_failures else {}
     todo = [i for n, i in items.items() if not known.get(n)]
     watch = None
     if isinstance(canary, Artifact):
-        watch = measure.item(workloads.CANARY, canary, target, PROTOCOL, replica=-1)
+        watch = Item.of(workloads.CANARY, canary, target, PROTOCOL, replica=-1)
     run = Collection(store, target, PROTOCOL, todo, watch, together=False, on_progress=on_progress)
     measure.collect(run)
     return {n: _run(store, i, known.get(n) or run.failures.get(i.key)) for n, i in items.items()}

@@ -128,6 +128,28 @@ def run_surviving(
             pending.remove(victim)
 
 
+def together(tasks: Sequence[Callable[[], None]]) -> None:
+    """Run tasks, each in a thread of its own, to their ends; then raise the first error of any."""
+    errors: list[BaseException] = []
+
+    def work(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:  # carried to the caller's thread, raised there
+            errors.append(error)
+
+    if len(tasks) == 1:
+        tasks[0]()
+        return
+    threads = [threading.Thread(target=work, args=(t,), daemon=True) for t in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
 @contextlib.contextmanager
 def _child(entry: str, folder: Path, log: Any) -> Iterator[subprocess.Popen[bytes]]:
     # -P keeps the current directory out of the import path, so that a user's file named like a

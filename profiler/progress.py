@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+from profiler.collection import Progress
 from profiler.environment import installed
-from profiler.measure import Progress
 
 # Drawing takes a core for a moment, beside the measurement: twice a second is enough.
 REDRAW_S = 0.5

@@ -19,6 +19,7 @@ from profiler import environment, plugins, sampling
 from profiler.encoding import from_json, to_json
 from profiler.processes import Channel, one_line
 from profiler.sampling import Calibration, Extent
+from profiler.turns import Clock
 from profiler.types import Protocol, Target
 
 # Largest difference from the framework's float32 output, as a share of its largest value: float32
@@ -31,6 +32,8 @@ LOOSEST = max(MAX_RELATIVE_ERROR.values())
 # Torch computed the reference outputs from the very same inputs.
 INPUT_SEED = 0
 UNCALIBRATED = Calibration(0, 1)
+# How much of a job is done when all is loaded.
+LOADED = 0.3
 
 
 class WrongOutput(Exception):
@@ -57,21 +60,24 @@ class Item:
 
 
 def time_job(job: Mapping[str, Any], channel: Channel) -> None:
-    """Do a job: {target, protocol, seed, items: [{key, path, reference, calibration}]}."""
+    """Do a job: {target, protocol, seed, clock, items: [{key, path, reference, calibration}]}."""
     target = from_json(Target, job["target"])
     protocol = from_json(Protocol, job["protocol"])
     runtime = plugins.load("profiler.runtimes", target.runtime)
+    clock = Clock(job.get("clock", ""), lambda: channel.beat(LOADED))
+    clock.load()
     runtime.start()
     items: dict[str, Item] = {}
     wanted = job["items"]
     for number, entry in enumerate(wanted):
         channel.announce(entry["key"])
-        channel.beat(0.3 * number / len(wanted))
+        channel.beat(LOADED * number / len(wanted))
         try:
             items[entry["key"]] = _prepare(entry, runtime, target, protocol)
         except Exception as error:  # a workload's own error, of any kind: it becomes a Failure
             _fail(channel, entry["key"], error, runtime)
     _align(items, {e["key"] for e in wanted if not e.get("calibration")})
+    clock.start()
     _time(items, protocol, random.Random(job["seed"]), channel, runtime)
 
 
@@ -103,7 +109,7 @@ def _time(
     extents = {k: Extent(i.size_bytes, i.circle_bytes) for k, i in items.items()}
     order = sampling.schedule(extents, protocol, generator)
     for number, place in enumerate(order):
-        channel.beat(0.3 + 0.7 * number / len(order))
+        channel.beat(LOADED + (1 - LOADED) * number / len(order))
         # The first lap of a circle brings its weights to where those of a network would be.
         for lap in range(protocol.circle_laps + 1 if place.circle else 1):
             for key in (*place.keys, *place.beside):
@@ -156,7 +162,7 @@ def batch_of(item: Item) -> int:
 def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: Protocol) -> Item:
     held = environment.restart_peak()
     before = time.perf_counter_ns()
-    session = _load(entry, runtime, target)
+    session = runtime.load(entry["path"], target)
     loaded = time.perf_counter_ns()
     call = session.bind(random_feeds(session.inputs))
     started = time.perf_counter_ns()
@@ -185,14 +191,6 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
     elif protocol.passes and not item.circle_bytes:
         item.calibration = sampling.calibrate(call, protocol, elapsed_ns)
     return item
-
-
-def _load(entry: Mapping[str, Any], runtime: Any, target: Target) -> Any:
-    """A session; what a runtime can keep of its own compiling, it compiles in one process only."""
-    compiled = entry.get("compiled", "")
-    if compiled and hasattr(runtime, "load_compiled"):
-        return runtime.load_compiled(entry["path"], target, compiled)
-    return runtime.load(entry["path"], target)
 
 
 def random_feeds(inputs: list[tuple[str, tuple[int, ...], str]]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from profiler import devices, exporting, formats, measure, plugins
+from profiler.collection import Collection, Item
 from profiler.exporting import Request
 from profiler.inspection import Inspected, Unreadable, read
-from profiler.measure import Collection
 from profiler.operators import category
 from profiler.store import Store
 from profiler.types import Artifact, Failure, Format, Protocol, Workload
@@ -239,7 +239,7 @@ def test_every_net_runs_and_computes_what_torch_computes(
     items = []
     for net in NETS:
         made = good(artifacts[made_as.name, net])
-        items.append(measure.item(workload(net), made, target, ONCE))
+        items.append(Item.of(workload(net), made, target, ONCE))
     run = Collection(store, target, ONCE, items, None)
     measure.collect(run)
     assert not run.failures
@@ -264,7 +264,7 @@ def test_a_file_of_another_kind_is_a_clean_failure(
     bad = tmp_path / Path(made.path).name
     bad.write_bytes(b"not what it says " * 50)
     other = dataclasses.replace(made, path=str(bad), digest="bad")
-    item = measure.item(workload("good"), other, target, ONCE)
+    item = Item.of(workload("good"), other, target, ONCE)
     run = Collection(store, target, ONCE, [item], None)
     measure.collect(run)
     (failure,) = run.failures.values()

@@ -13,8 +13,8 @@ import torch
 from exporters import exported_program, onnx
 from profiler import devices, dissection, formats, profiling, sampling
 from profiler.breakdown import closure
+from profiler.collection import Progress
 from profiler.dissection import Subject
-from profiler.measure import Progress
 from profiler.profiling import Profile
 from profiler.runtimes import torch_eager
 from profiler.sampling import TURN

@@ -38,6 +38,8 @@ ROWS = (
         "profiler.export_job",
         "profiler.exporting",
         "profiler.workloads",
+        "profiler.collection",
+        "profiler.jobs",
         "profiler.measure",
         "profiler.rounds",
         "profiler.breakdown",

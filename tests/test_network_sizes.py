@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from profiler.tables import circles
-from profiler.tables.networks import BRIEF, MANY_CHAINS, PROTOCOL, rules_for
+from profiler.tables.networks import BRIEF, PROTOCOL, for_many
 from profiler.tables.plan import Chain
 
 SIZES = {"narrow/16": 1 << 20, "wide/64": 1 << 24, "head": 1 << 18}
@@ -55,10 +55,10 @@ def test_rounding_is_by_less_than_a_fifth_and_repeats(size: int) -> None:
 
 
 def test_of_many_chains_each_is_visited_less_often_in_six_rounds() -> None:
-    assert rules_for(MANY_CHAINS, PROTOCOL) == PROTOCOL
-    fewer = rules_for(MANY_CHAINS + 1, PROTOCOL)
+    fewer = for_many(PROTOCOL)
     assert (fewer.min_rounds, fewer.max_rounds) == (6, 6)
     assert 0 < fewer.circles < PROTOCOL.circles
     assert 0 < fewer.passes < PROTOCOL.passes
-    brief = rules_for(MANY_CHAINS + 1, BRIEF)
-    assert (brief.passes, brief.circles) == (BRIEF.passes, BRIEF.circles)
+    assert fewer.circle_laps > PROTOCOL.circle_laps, "more of a circle is timed"
+    brief = for_many(BRIEF)
+    assert (brief.passes, brief.circles) == (BRIEF.passes, fewer.circles)

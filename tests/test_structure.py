@@ -17,8 +17,7 @@ from profiler.store import Store
 from profiler.tables import plan
 from profiler.tables.estimate import Term, solve
 from profiler.tables.networks import sequence_name
-from profiler.types import Artifact
-from profiler.worker import random_feeds
+from profiler.types import Artifact, Format
 
 ONNX = formats.parse("onnx")
 V1 = spaces.load("efficientformer")
@@ -32,6 +31,9 @@ SMALL = {
 }
 
 
+INT8 = formats.parse("onnx:int8")
+
+
 def exported(requests: Mapping[str, Request], folder: Path) -> dict[str, Artifact]:
     with Store(folder) as store:
         built = exporting.build(store, requests, lambda *_: None, lambda: None, 240, hands=2)
@@ -39,8 +41,10 @@ def exported(requests: Mapping[str, Request], folder: Path) -> dict[str, Artifac
     return {k: a for k, a in built.items() if isinstance(a, Artifact)}
 
 
-def blocks_of(space: Space, keys: Sequence[str], folder: Path) -> dict[str, Artifact]:
-    requests = {k: Request(plan.block(space, k).workload, ONNX) for k in sorted(set(keys))}
+def blocks_of(
+    space: Space, keys: Sequence[str], folder: Path, wanted: Format = ONNX
+) -> dict[str, Artifact]:
+    requests = {k: Request(plan.block(space, k).workload, wanted) for k in sorted(set(keys))}
     return exported(requests, folder)
 
 
@@ -118,37 +122,17 @@ def test_repeated_blocks_have_weights_of_their_own(
     assert len({t.name for t in tensors}) == len(tensors)
 
 
-def test_what_is_kept_compiled_executes_the_same_and_gives_the_same(
-    artifacts: dict[str, Artifact], tmp_path: Path
-) -> None:
-    out, kept = tmp_path / "chain.onnx", tmp_path / "chain.onnx.compiled"
-    exporter.compose([Path(artifacts[k].path) for k in V1.rows(V1.parse("l1"))], out)
-    (tmp_path / "chain.onnx.compiled.part").write_bytes(b"a process was killed here")
-    target, plain = (
-        devices.target("host/onnxruntime"),
-        devices.target("host/onnxruntime:graph=disabled"),
-    )
-    first = runtime.load_compiled(str(out), target, str(kept))
-    before = compiled(out)
-    out.unlink()
-    second = runtime.load_compiled(str(out), target, str(kept))
-    assert Counter(runtime.executed(str(kept), plain)) == before
-    feeds = random_feeds(first.inputs)
-    for want, got in zip(first.bind(feeds)(), second.bind(feeds)(), strict=True):
-        assert (want == got).all()
+def test_the_composed_int8_l1_executes_the_same_operators_as_timms(tmp_path: Path) -> None:
+    """Blocks are quantised each for itself, and joined as if the network had been.
 
-
-def test_without_room_or_on_another_provider_nothing_is_kept(
-    artifacts: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, kept = artifacts["mb4d/56/48"].path, tmp_path / "kept"
-    seen: list[tuple[str, ...]] = []
-    monkeypatch.setattr(runtime, "Session", lambda *given: seen.append(given[:1]))
-    runtime.load_compiled(path, devices.target("host/onnxruntime:cuda"), str(kept))
-    monkeypatch.setattr(runtime, "ROOM_BYTES", 1 << 80)
-    runtime.load_compiled(path, devices.target("host/onnxruntime"), str(kept))
-    assert seen == [(path,), (path,)]
-    assert not list(tmp_path.iterdir())
-    kept.touch()
-    runtime.load_compiled(path, devices.target("host/onnxruntime"), str(kept))
-    assert seen[-1] == (str(kept),)
+    One pair is left: behind the last map, which only a reshape reads, into tokens.
+    """
+    workload = V1.network("l1")
+    assert workload is not None
+    rows = V1.rows(V1.parse("l1"))
+    blocks = blocks_of(V1, rows, tmp_path / "store", INT8)
+    whole = exported({"whole": Request(workload, INT8)}, tmp_path / "store")["whole"]
+    composed, real = chain(rows, blocks, tmp_path), compiled(Path(whole.path))
+    assert real["QLinearConv"] > 10
+    pair = Counter({"QuantizeLinear": 1, "DequantizeLinear": 1})
+    assert composed == real + pair

@@ -59,14 +59,12 @@ def test_inputs_are_the_same_every_time_and_never_zero() -> None:
 
 
 class Engine:
-    """A runtime that keeps a list of what it was asked to load, and counts its inferences."""
+    """A runtime that counts its inferences."""
 
     def __init__(self) -> None:
-        self.loaded: list[tuple[str, ...]] = []
         self.inferences = 0
 
-    def load(self, path: str, _: Any) -> Any:
-        self.loaded.append((path,))
+    def load(self, *_: Any) -> Any:
         return self
 
     inputs: tuple[Any, ...] = ()
@@ -79,29 +77,10 @@ class Engine:
         self.inferences += 1
 
 
-class KeepingEngine(Engine):
-    """One that can keep what it compiled."""
-
-    def load_compiled(self, path: str, _: Any, compiled: str) -> Any:
-        self.loaded.append((path, compiled))
-        return self
-
-
 def prepared(engine: Engine, **entry: Any) -> worker.Item:
     whole = {"key": "a", "path": "a.onnx", **entry}
     protocol = Protocol(circles=2, warmup_runs=4, warmup_floor_ns=0)
     return worker._prepare(whole, engine, devices.target("host/onnxruntime"), protocol)
-
-
-def test_what_may_be_kept_is_kept_by_an_engine_that_can() -> None:
-    for engine, entry, loaded in (
-        (KeepingEngine(), {"compiled": "a.kept"}, ("a.onnx", "a.kept")),
-        (KeepingEngine(), {"compiled": ""}, ("a.onnx",)),
-        (KeepingEngine(), {}, ("a.onnx",)),
-        (Engine(), {"compiled": "a.kept"}, ("a.onnx",)),
-    ):
-        prepared(engine, **entry)
-        assert engine.loaded == [loaded]
 
 
 def test_the_first_lap_of_a_circle_is_its_warm_up() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from profiler import devices, environment, exporting, plugins, spaces
+from profiler.collection import Progress
 from profiler.encoding import to_json
 from profiler.errors import MissingPackage, OutputError
 from profiler.exporting import Request
-from profiler.measure import Progress
 from profiler.progress import Display
 from profiler.store import Store, now, write_whole
 from profiler.tables.networks import BRIEF, PROTOCOL, Bench

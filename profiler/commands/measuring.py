@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler import devices, formats, measure, plugins, workloads
+from profiler.collection import Collection, Item, finished
 from profiler.commands import (
     DONE,
     emit,
@@ -23,7 +24,6 @@ from profiler.commands import (
 from profiler.encoding import to_json
 from profiler.errors import UsageError
 from profiler.exporting import Request, as_asked
-from profiler.measure import Item
 from profiler.progress import Display
 from profiler.rounds import interval_ns, latency_ns, ratios
 from profiler.statistics import judge, quantile
@@ -99,8 +99,8 @@ def run_measure(options: argparse.Namespace) -> int:
         if options.again:
             store.put_by([i.key for i in items])
         # What has its rounds from earlier is timed beside the new ones, to be compared with them.
-        done = [i for i in items if measure.finished(store.rounds(i.key), rules)]
-        run = measure.Collection(
+        done = [i for i in items if finished(store.rounds(i.key), rules)]
+        run = Collection(
             store,
             target,
             rules,
@@ -147,7 +147,7 @@ def _items(
         artifact = built[workload.key]
         if isinstance(artifact, Artifact):
             twins = sum(i.workload == workload for i in items)
-            items.append(measure.item(workload, artifact, target, rules, replica=twins))
+            items.append(Item.of(workload, artifact, target, rules, replica=twins))
     return items
 
 
@@ -157,7 +157,7 @@ def _canary(
     artifact = built[workloads.CANARY.key]
     if isinstance(artifact, Failure):
         return None
-    return measure.item(workloads.CANARY, artifact, target, rules, replica=-1)
+    return Item.of(workloads.CANARY, artifact, target, rules, replica=-1)
 
 
 def measured(taken: Measurement) -> dict[str, Any]:

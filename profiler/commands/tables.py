@@ -73,7 +73,7 @@ def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
     count = usual if options.count is None else options.count
     grid = bench.space.narrowed(dict(options.grid)) if options.grid else bench.space
 
-    def make(rows: list[str]) -> build.Plan:
+    def make(rows: list[str], many: bool = False) -> build.Plan:
         return build.plan(
             bench,
             rows,
@@ -82,12 +82,16 @@ def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
             estimator=options.estimator,
             beside=options.baselines,
             sizes=not options.no_sizes,
+            many=many,
         )
 
     if not options.full and not options.every:
         return build.build_sampled(bench, make, grid, options.target)
-    wanted = make(list(grid.keys) if options.full else planning.chosen(grid, options.every))
-    bench.protocol = networks.rules_for(len(wanted.chains), bench.protocol)
+    rows = list(grid.keys) if options.full else planning.chosen(grid, options.every)
+    wanted = make(rows)
+    if len(wanted.chains) > networks.MANY_CHAINS:
+        wanted = make(rows, many=True)
+        bench.protocol = networks.for_many(bench.protocol)
     return build.build(bench, wanted)[0]
 
 

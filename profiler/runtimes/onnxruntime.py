@@ -11,10 +11,8 @@ runs and take each other's cores.
 from __future__ import annotations
 
 import functools
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from profiler import choices
@@ -47,8 +45,6 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
     "qnn": "QNNExecutionProvider",
 }
-# Nothing is kept of what was optimised where a disk has less room.
-ROOM_BYTES = 4_000_000_000
 NUMPY_TYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -129,11 +125,11 @@ def provider(target: Target) -> str:
 class Session:
     """A loaded artifact. `inputs` are (name, shape, numpy type)."""
 
-    def __init__(self, path: str, target: Target, options: Any = None) -> None:
+    def __init__(self, path: str, target: Target) -> None:
         import onnxruntime
 
         wanted = provider(target)
-        options = options or session_options(target)
+        options = session_options(target)
         self._session = onnxruntime.InferenceSession(path, options, providers=[wanted])
         got = self._session.get_providers()[0]
         if got != wanted:
@@ -156,28 +152,6 @@ class Session:
 def load(path: str, target: Target) -> Session:
     """Load an artifact. Raises what ONNX Runtime raises; `kind_of` tells what it means."""
     return Session(path, target)
-
-
-def load_compiled(path: str, target: Target, compiled: str) -> Session:
-    """Load what another process optimised, or optimise and keep it in the file `compiled`.
-
-    Loading what is optimised takes less than half as long. What is executed is the same. Only the
-    CPU's provider has graphs that can be written, and a full disk is no reason to fail.
-    """
-    import onnxruntime
-
-    room = shutil.disk_usage(Path(compiled).parent).free > ROOM_BYTES
-    if target.unit != "cpu" or not (room or Path(compiled).exists()):
-        return Session(path, target)
-    options = session_options(target)
-    if Path(compiled).exists():
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return Session(compiled, target, options)
-    options.add_session_config_entry("session.save_model_format", "ONNX")
-    options.optimized_model_filepath = f"{compiled}.part"
-    session = Session(path, target, options)
-    Path(f"{compiled}.part").rename(compiled)
-    return session
 
 
 def executed(path: str, target: Target) -> dict[str, int]:

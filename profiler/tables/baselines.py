@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler import plugins
-from profiler.measure import Item
+from profiler.collection import Item
 from profiler.statistics import errors
 from profiler.tables import networks
 from profiler.tables.networks import Bench

@@ -68,10 +68,11 @@ def plan(
     count: int = CLOSURE_NETWORKS,
     grid: Space | None = None,
     real: Sequence[str] = (),
-    counts: Sequence[int] | None = None,
+    counts: Sequence[int] = planning.STRAIGHTNESS,
     estimator: str = "families",
     beside: bool = False,
     sizes: bool = False,
+    many: bool = False,
 ) -> Plan:
     """Chains for these rows, and a build's reference and closure networks, which never overlap.
 
@@ -85,12 +86,14 @@ def plan(
     wanted = dict.fromkeys(rows)
     for name in real:
         wanted.update(dict.fromkeys(bench.space.rows(bench.space.parse(name))))
+    if bench.brief or many:
+        counts = planning.SLOPE if bench.brief else planning.SHORT
     chains, _ = planning.chains(bench.space, wanted, counts)
     most = BRIEF_REFERENCES if bench.brief else REFERENCES
     references = min(most, max(1, space.size // 4))
     drawn = space.draw(random.Random(bench.seed), min(references + count, space.size))
     first, closure = drawn[:references], drawn[references:]
-    if bench.brief:
+    if bench.brief or many:
         first = _cheapest(bench.seed, space, chains, closure, references)
     found = {name: bench.space.network(name) for name in real}
     return Plan(
@@ -223,7 +226,7 @@ def _spent(bench: Bench, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any
 def _sized(bench: Bench, table: LatencyTable) -> LatencyTable:
     """The table with what each row is: parameters, multiply-adds, activations, peak memory."""
     bench.on_stage("counting sizes")
-    found = counting.sizes(bench.space, table.entries)
+    found = counting.sizes(bench.space, table.entries, hands=networks.HANDS)
     known = {k: v for k, v in found.items() if isinstance(v, Size)}
     bench.failures += [v for v in found.values() if not isinstance(v, Size)]
     return replace(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from profiler import exporting, formats, measure, plugins
+from profiler import exporting, formats, jobs, measure, plugins
+from profiler.collection import Collection, Item, Progress, finished
 from profiler.exporting import Request
-from profiler.measure import Item, Progress
 from profiler.spaces import Space
 from profiler.store import Store, now
 from profiler.tables import plan
@@ -48,6 +48,7 @@ BRIEF_S = 180.0
 MANY_CHAINS = 300
 
 LINKS = 12
+HANDS = max(1, min(4, os.cpu_count() or 1))
 
 
 @dataclass
@@ -86,12 +87,11 @@ class Bench:
         return formats.executed_by(self.target)
 
 
-def rules_for(chains: int, protocol: Protocol) -> Protocol:
-    """How so many chains are timed, when a build measures all of them."""
-    if chains <= MANY_CHAINS:
-        return protocol
-    fewer = {"passes": min(3, protocol.passes), "circles": min(3, protocol.circles)}
-    return dataclasses.replace(protocol, **fewer, min_rounds=6, max_rounds=6)
+def for_many(protocol: Protocol) -> Protocol:
+    """How chains are timed when a build measures more than MANY_CHAINS of them at once."""
+    fewer = {"passes": min(3, protocol.passes), "circles": min(2, protocol.circles)}
+    laps = max(3, protocol.circle_laps)
+    return dataclasses.replace(protocol, **fewer, circle_laps=laps, min_rounds=6, max_rounds=6)
 
 
 def sequence_name(blocks: Sequence[str]) -> str:
@@ -119,8 +119,8 @@ def export_blocks(bench: Bench, keys: Iterable[str]) -> dict[str, Artifact]:
     target = bench.target
     if parts.name != bench.format.name:
         target = dataclasses.replace(target, options={**target.options, "format": parts.name})
-    items = [measure.item(wanted[k].workload, a, target, bench.protocol) for k, a in found.items()]
-    wrong = measure.verify(bench.store, target, bench.protocol, items)
+    items = [Item.of(wanted[k].workload, a, target, bench.protocol) for k, a in found.items()]
+    wrong = jobs.verify(bench.store, target, bench.protocol, items, HANDS)
     bench.failures += wrong.values()
     bad = {f.workload.key for f in wrong.values()}
     return {k: a for k, a in found.items() if wanted[k].workload.key not in bad}
@@ -153,8 +153,7 @@ def compose(
             requests[name] = Request(workload, bench.format, tuple(blocks[k] for k in keys))
     artifacts = _build(bench, requests, "composing chains and networks")
     bench.composed += artifacts.values()
-    # Keeping what is compiled costs in the first round what it saves in the second.
-    return _items(bench, requests, artifacts, within, composed=not bench.brief)
+    return _items(bench, requests, artifacts, within)
 
 
 def _items(
@@ -162,18 +161,10 @@ def _items(
     requests: Mapping[str, Request],
     artifacts: Mapping[str, Artifact],
     within: Mapping[str, int],
-    composed: bool = False,
 ) -> dict[str, Item]:
     target, rules = bench.target, bench.protocol
     return {
-        n: measure.item(
-            requests[n].workload,
-            a,
-            target,
-            rules,
-            circle_bytes=within.get(n, 0),
-            composed=composed,
-        )
+        n: Item.of(requests[n].workload, a, target, rules, circle_bytes=within.get(n, 0))
         for n, a in artifacts.items()
     }
 
@@ -199,7 +190,7 @@ def real(bench: Bench, workloads: Mapping[str, Workload]) -> dict[str, Item]:
     requests = {n: Request(w, bench.format) for n, w in workloads.items()}
     artifacts = _build(bench, requests, "exporting networks")
     return {
-        n: measure.item(requests[n].workload, a, bench.target, bench.protocol)
+        n: Item.of(requests[n].workload, a, bench.target, bench.protocol)
         for n, a in artifacts.items()
     }
 
@@ -222,7 +213,7 @@ def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[st
         on_result,
         lambda: bench.on_progress(waiting),
         bench.protocol.limit_s,
-        hands=max(1, min(4, os.cpu_count() or 1)),
+        hands=HANDS,
     )
     bench.failures += [r for r in results.values() if isinstance(r, Failure)]
     return {k: r for k, r in results.items() if isinstance(r, Artifact)}
@@ -239,9 +230,9 @@ def take_rounds(
     bench.on_stage("measuring")
     if bench.again:
         bench.store.put_by([i.key for i in items])
-    done = [i for i in items if measure.finished(bench.store.rounds(i.key), bench.protocol)]
+    done = [i for i in items if finished(bench.store.rounds(i.key), bench.protocol)]
     sample = random.Random(bench.seed).sample(done, min(LINKS, len(done)))
-    run = measure.Collection(
+    run = Collection(
         bench.store,
         bench.target,
         bench.protocol,
@@ -249,6 +240,7 @@ def take_rounds(
         canary,
         seed=bench.seed,
         together=False,
+        load_together=True,
         links=[*links, *sample],
         budget_s=bench.left_s,
         on_progress=bench.on_progress,

@@ -7,6 +7,7 @@ some of them writes and keeps less.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -16,13 +17,22 @@ from typing import Any
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadModelFile, MissingPackage
 from profiler.export_job import call_builder
-from profiler.processes import Channel, Death, Limits, one_line, run_surviving
+from profiler.processes import (
+    Channel,
+    Death,
+    Limits,
+    chunks,
+    one_line,
+    run_surviving,
+    together,
+)
 from profiler.spaces import Space
 from profiler.tables.table import Size
 from profiler.turns import turn
 from profiler.types import Failure, Model
 
 LIMIT_S = 120.0
+JOB = "profiler.tables.sizes:count_job"
 # Operators that write statistics or indices beside their result, for training only.
 WITH_STATISTICS = ("native_", "_native_", "max_pool")
 CONVOLUTIONS = ("convolution", "_convolution")
@@ -32,11 +42,12 @@ PRODUCTS |= {"addmm": 1, "addbmm": 1, "baddbmm": 1, "addmv": 1}
 
 
 def sizes(
-    space: Space, keys: Iterable[str], on_wait: Callable[[], None] = lambda: None
+    space: Space, keys: Iterable[str], on_wait: Callable[[], None] = lambda: None, hands: int = 1
 ) -> dict[str, Size | Failure]:
     """The size of each row, or why it has none, by key.
 
-    Blocks are built in a child process. `on_wait` is called when that has to wait for a turn.
+    Blocks are built in so many child processes. `on_wait` is called when those have to wait for a
+    turn.
     """
     workloads = {key: space.block(key).workload for key in dict.fromkeys(keys)}
     found: dict[str, Size | Failure] = {}
@@ -56,15 +67,13 @@ def sizes(
     def on_death(key: str, death: Death) -> None:
         fail(key, death.kind, death.message, death.log)
 
+    def count(keys: list[str]) -> None:
+        mine = {k: workloads[k] for k in keys}
+        run_surviving(JOB, mine, make_job, on_line, on_death, Limits(LIMIT_S))
+
+    dealt = chunks(list(workloads), hands)
     with turn(exclusive=False, on_wait=on_wait):
-        run_surviving(
-            "profiler.tables.sizes:count_job",
-            workloads,
-            make_job,
-            on_line,
-            on_death,
-            Limits(LIMIT_S),
-        )
+        together([functools.partial(count, keys) for keys in dealt])
     return {key: found[key] for key in workloads}
 
 

@@ -1,0 +1,156 @@
+"""ONNX graphs one after the other as a single one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Tensors of so many numbers may say how an operator works.
+MOST_FACTORS = 8
+QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+# What ONNX Runtime's quantiser quantises only if its input is quantised already.
+LATENT = (
+    "AveragePool",
+    "Flatten",
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+
+
+def chained(parts: Sequence[Path]) -> Any:
+    """A ModelProto of all parts: every output feeds the next one's input of the same place.
+
+    A part that occurs several times gets weights of its own each time (the same values, rolled),
+    so that no cache and no runtime can take two blocks for one.
+    """
+    import onnx
+
+    loaded = {path: onnx.load(str(path)) for path in dict.fromkeys(parts)}
+    whole = onnx.ModelProto()
+    whole.CopyFrom(loaded[parts[0]])
+    for kind in ("node", "initializer", "value_info", "output"):
+        whole.graph.ClearField(kind)
+    flowing = [i.name for i in whole.graph.input]
+    last: list[Any] = []
+    for number, path in enumerate(parts):
+        part = loaded[path].graph
+        taken = [i.name for i in part.input]
+        plain = {
+            own: before
+            for own, place in zip(taken, flowing, strict=True)
+            if (before := _not_yet_quantized(whole.graph, part, place, own))
+        }
+        if plain:
+            part = _quantized_further(part, plain)
+        names = dict(zip(taken, flowing, strict=True)) | plain
+        _append(whole.graph, part, f"b{number}/", names, number)
+        last = list(part.output)
+        flowing = [names[o.name] for o in last]
+    for name, described in zip(flowing, last, strict=True):
+        output = whole.graph.output.add()
+        output.CopyFrom(described)
+        output.name = name
+    return whole
+
+
+def _not_yet_quantized(graph: Any, part: Any, before: str, own: str) -> str | None:
+    """Where a part quantises its input itself and is given quantised numbers: those before that.
+
+    Both blocks were quantised for themselves; in a network there is one pair of operators between
+    them. That of the earlier block is taken out.
+    """
+    takers = [n for n in part.node if own in n.input]
+    if not takers or any(n.op_type != "QuantizeLinear" for n in takers):
+        return None
+    back = _only(graph, "DequantizeLinear", before)
+    there = _only(graph, "QuantizeLinear", back.input[0]) if back is not None else None
+    if back is None or there is None or any(before in n.input for n in graph.node):
+        return None
+    graph.node.remove(back)
+    if not any(there.output[0] in n.input for n in graph.node):
+        graph.node.remove(there)
+    return str(there.input[0])
+
+
+def _quantized_further(part: Any, inputs: Collection[str]) -> Any:
+    """A part in which what reads its inputs was quantised as in a network, where those were.
+
+    An average pool that begins a block was left in float32, because nothing had been quantised yet.
+    """
+    import onnx
+
+    done = type(part)()
+    done.CopyFrom(part)
+    done.ClearField("node")
+    taken = {i for n in part.node if n.op_type == "QuantizeLinear" for i in n.input[:1]}
+    given = {o.name for o in part.output}
+    scales: dict[str, tuple[str, ...]] = dict.fromkeys(inputs, ())
+    renamed: dict[str, str] = {}
+    for node in part.node:
+        copy = done.node.add()
+        copy.CopyFrom(node)
+        copy.input[:] = [renamed.get(n, n) for n in node.input]
+        own = node.output[0]
+        if node.op_type in QUANTIZING and copy.input[0] in scales:
+            scales[own] = tuple(copy.input[1:])
+        elif node.op_type in LATENT and copy.input[0] in scales and not {own} & (taken | given):
+            factors = scales[copy.input[0]]
+            there, back = f"{own}/quantized", f"{own}/again"
+            for kind, before, after in ((0, own, there), (1, there, back)):
+                new = onnx.helper.make_node(
+                    QUANTIZING[kind], [before, *factors], [after], name=after
+                )
+                done.node.append(new)
+            renamed[own], scales[back] = back, factors
+    return done
+
+
+def _only(graph: Any, kind: str, name: str) -> Any:
+    """The operator of this kind that gives a tensor, or None."""
+    return next((n for n in graph.node if n.op_type == kind and name in n.output), None)
+
+
+def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: int) -> None:
+    # The scales of quantised weights and of their biases belong together.
+    scales = {i for n in part.node if n.op_type in QUANTIZING for i in n.input[1:]}
+    for tensor in part.initializer:
+        names[tensor.name] = prefix + tensor.name
+        copy = graph.initializer.add()
+        copy.CopyFrom(tensor)
+        copy.name = names[tensor.name]
+        if tensor.name not in scales:
+            _roll(copy, number)
+    for node in part.node:
+        for name in node.output:
+            names.setdefault(name, prefix + name)
+    for node in part.node:
+        copy = graph.node.add()
+        copy.CopyFrom(node)
+        copy.name = prefix + node.name
+        copy.input[:] = [names[n] if n else "" for n in node.input]
+        copy.output[:] = [names[n] if n else "" for n in node.output]
+
+
+def _roll(tensor: Any, number: int) -> None:
+    """Give a tensor of weights its values in another order.
+
+    Shapes and indices stay, and so do small tensors, which may be factors of a resize.
+    """
+    import numpy
+    import onnx
+
+    weights: Mapping[Any, str] = {
+        onnx.TensorProto.FLOAT: "<f4",
+        onnx.TensorProto.FLOAT16: "<f2",
+        onnx.TensorProto.INT8: "i1",
+    }
+    kind = weights.get(tensor.data_type)
+    if kind and tensor.raw_data and math.prod(tensor.dims) > MOST_FACTORS:
+        values = numpy.frombuffer(tensor.raw_data, dtype=kind)
+        tensor.raw_data = numpy.roll(values, number).tobytes()

@@ -1,0 +1,238 @@
+"""The jobs of a round: which items share a process, one process after the other, what is kept.
+
+Jobs are dealt out in pairs. Both load at the same time, on a core each; then one is timed, and when
+its process is gone the other. Where the system has no locks to wait for, each goes alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import tempfile
+import threading
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from profiler import environment, processes, turns
+from profiler.collection import Collection, Item, finished
+from profiler.encoding import from_json, to_json
+from profiler.processes import Death, Limits
+from profiler.sampling import Calibration
+from profiler.statistics import median
+from profiler.store import Store, now
+from profiler.turns import turn
+from profiler.types import Failure, Protocol, Round, Target, Telemetry
+
+# A round in which the canary lies further than this from its own median is not believed.
+CANARY_SHARE = 0.2
+# Loaded sessions take about this multiple of the artifact's size; two jobs may be loaded at once.
+SESSION_SIZE = 2.5
+MEMORY_SHARE = 0.25
+AT_ONCE = 2 if turns.AVAILABLE else 1
+WORKER = "profiler.worker:time_job"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Items that share a process, and the seed of the order in which they are visited."""
+
+    items: list[Item]
+    seed: int
+
+
+def dealt(run: Collection, items: Sequence[Item], number: int) -> list[list[Job]]:
+    """The jobs of a round, those together that are loaded at once."""
+    name = f"{run.seed}-{number}"
+    hands = _hands(items, random.Random(name), run.in_every_job)
+    jobs = [Job(h, random.Random(f"{name}-{n}").randrange(2**31)) for n, h in enumerate(hands)]
+    count = AT_ONCE if run.load_together else 1
+    return [jobs[place : place + count] for place in range(0, len(jobs), count)]
+
+
+def _hands(
+    items: Sequence[Item], generator: random.Random, shared: Sequence[Item]
+) -> list[list[Item]]:
+    """Deal the items out to as few processes as memory allows, at random, the shared to each."""
+    memory = environment.memory_bytes() or 8 << 30
+    limit = MEMORY_SHARE * memory / SESSION_SIZE
+    size = sum(i.artifact.size_bytes for i in items)
+    count = max(1, -(-size // int(limit)))
+    shuffled = sorted(items, key=lambda i: i.key)
+    generator.shuffle(shuffled)
+    hands = [shuffled[place::count] for place in range(count)]
+    return [list({i.key: i for i in [*hand, *shared]}.values()) for hand in hands if hand]
+
+
+def take(run: Collection, jobs: Sequence[Job], lap: str = "") -> None:
+    """Jobs in fresh processes, the results of each kept in one transaction."""
+    waiting = run.progress(note="another opclock is working; waiting for it")
+    with (
+        turn(exclusive=True, on_wait=lambda: run.on_progress(waiting)),
+        tempfile.TemporaryDirectory(prefix="opclock-clock-") as folder,
+    ):
+        # Whoever had the turn before may have done this very work.
+        wanted = [j for j in jobs if lap or not _done_meanwhile(run, j)]
+        clock = str(Path(folder, "clock")) if len(wanted) > 1 else ""
+        together = _Together(run, lap, clock)
+        processes.together([functools.partial(together.take, j) for j in wanted])
+
+
+def _done_meanwhile(run: Collection, job: Job) -> bool:
+    extra = {i.key for i in run.in_every_job}
+    rest = [i for i in job.items if i.key not in extra] or job.items
+    return all(finished(run.store.rounds(i.key), run.protocol) for i in rest)
+
+
+class _Together:
+    """Jobs that are loaded at once: what they tell comes from a thread for each."""
+
+    def __init__(self, run: Collection, lap: str, clock: str) -> None:
+        self._run = run
+        self._lap = lap
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._before = run.progress()
+        self._shares: dict[int, float] = {}
+
+    def take(self, job: Job) -> None:
+        run, by_key = self._run, {i.key: i for i in job.items}
+        lines: list[Mapping[str, Any]] = []
+        started_at, process = now(), uuid.uuid4().hex[:12]
+
+        def make_job(keys: list[str]) -> dict[str, Any]:
+            entries = [_entry(run.store, by_key[k]) for k in keys]
+            return {**_job(run.target, run.protocol, job.seed, entries), "clock": self._clock}
+
+        def on_line(line: dict[str, Any]) -> None:
+            with self._lock:
+                if "share" in line:
+                    self._shares[job.seed] = line["share"] * len(job.items)
+                    self._tell()
+                elif "failure" in line:
+                    run.fail(by_key[line["done"]], line["failure"], line["message"])
+                elif "samples_ns" in line:
+                    lines.append(line)
+
+        def on_death(key: str, death: Death) -> None:
+            with self._lock:
+                run.fail(by_key[key], death.kind, death.message, death.log)
+
+        limits = Limits(run.protocol.limit_s)
+        processes.run_surviving(WORKER, by_key, make_job, on_line, on_death, limits)
+        with self._lock:
+            _keep(run, lines, started_at, process, self._lap)
+            self._shares[job.seed] = float(len(job.items))
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell how far it is; the store is not asked, somebody may be timed."""
+        taken = sum(self._shares.values())
+        self._run.on_progress(replace(self._before, done=self._before.done + taken))
+
+
+def verify(
+    store: Store, target: Target, protocol: Protocol, items: Sequence[Item], hands: int = 1
+) -> dict[str, Failure]:
+    """Load every artifact once and compare its outputs with torch's; nothing is timed.
+
+    Returns the failures by key: what does not load, and what computes something else.
+    """
+    once = replace(protocol, passes=0)
+    run = Collection(store, target, once, list(items), None)
+    by_key = {i.key: i for i in items}
+    lock = threading.Lock()
+
+    def make_job(keys: list[str]) -> dict[str, Any]:
+        entries = [{**_entry(store, by_key[k]), "calibration": None} for k in keys]
+        return _job(target, once, 0, entries)
+
+    def on_line(line: dict[str, Any]) -> None:
+        if "failure" in line:
+            with lock:
+                run.fail(by_key[line["done"]], line["failure"], line["message"])
+
+    def on_death(key: str, death: Death) -> None:
+        with lock:
+            run.fail(by_key[key], death.kind, death.message, death.log)
+
+    def load(keys: list[str]) -> None:
+        mine = {k: by_key[k] for k in keys}
+        limits = Limits(protocol.limit_s)
+        processes.run_surviving(WORKER, mine, make_job, on_line, on_death, limits)
+
+    with turn(exclusive=False, on_wait=lambda: None):
+        dealt = processes.chunks(list(by_key), hands)
+        processes.together([functools.partial(load, keys) for keys in dealt])
+    return run.failures
+
+
+def _job(
+    target: Target, protocol: Protocol, seed: int, entries: list[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "target": to_json(target),
+        "protocol": to_json(protocol),
+        "seed": seed,
+        "items": entries,
+    }
+
+
+def _entry(store: Store, wanted: Item) -> dict[str, Any]:
+    calibration = store.calibration(wanted.key)
+    return {
+        "key": wanted.key,
+        "path": wanted.artifact.path,
+        "reference": wanted.artifact.reference,
+        "size_bytes": wanted.artifact.size_bytes,
+        "circle_bytes": wanted.circle_bytes,
+        "calibration": to_json(calibration) if calibration else None,
+    }
+
+
+def _keep(
+    run: Collection, lines: list[Mapping[str, Any]], started_at: str, process: str, lap: str
+) -> None:
+    canary_ns = None
+    canary_flags: list[str] = []
+    if run.canary is not None:
+        found = [line for line in lines if line["done"] == run.canary.key]
+        if found:
+            canary_ns = round(median(found[0]["samples_ns"]))
+            canary_flags = _canary_flags(run.canaries_ns, canary_ns)
+            run.canaries_ns.append(canary_ns)
+    rounds = []
+    for line in lines:
+        telemetry = from_json(Telemetry, line["telemetry"])
+        limits = (run.protocol.max_foreign_cores, run.protocol.max_steal)
+        flags = [*environment.disturbances(telemetry, *limits), *canary_flags]
+        taken = Round(
+            process=process,
+            started_at=started_at,
+            samples_ns=tuple(line["samples_ns"]),
+            batch=line["batch"],
+            warmup=line["calibration"]["warmup"],
+            load_ns=line["load_ns"],
+            first_ns=line["first_ns"],
+            actual=line["actual"],
+            telemetry=telemetry,
+            canary_ns=canary_ns,
+            error=line["error"],
+            flags=tuple(flags),
+            peak_bytes=line["peak_bytes"],
+            lap=lap,
+            at_ns=tuple(line["at_ns"]),
+        )
+        rounds.append((line["done"], taken))
+    calibrations = [(line["done"], Calibration(**line["calibration"])) for line in lines]
+    run.store.add_job(rounds, calibrations)
+
+
+def _canary_flags(earlier: Sequence[float], canary_ns: int) -> list[str]:
+    """Against the canary in this run's earlier processes; of other days nothing follows."""
+    if len(earlier) < 3:
+        return []
+    change = canary_ns / median(earlier) - 1
+    return [f"the canary was {change:+.0%} off"] if abs(change) > CANARY_SHARE else []

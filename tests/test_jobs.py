@@ -1,0 +1,162 @@
+"""Jobs that are loaded at the same time, and timed one after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from profiler import devices, jobs, measure, processes
+from profiler.collection import Collection, Item
+from profiler.processes import Channel, Limits
+from profiler.store import Store
+from profiler.turns import Clock
+from profiler.types import Artifact, Format, Protocol, Structure, Workload
+
+PATIENT = Limits(30)
+TARGET = devices.target("host/onnxruntime")
+ONCE = Protocol(
+    warmup_runs=1, warmup_floor_ns=0, passes=2, visit_samples=2, min_rounds=2, max_rounds=2
+)
+
+
+# In the children --------------------------------------------------------------------------------
+
+
+def load_then_time(job: dict[str, Any], channel: Channel) -> None:
+    """Tell when this one loaded and when it was timed, by a clock that all processes share."""
+    clock = Clock(job["clock"], lambda: channel.beat(0.3))
+    clock.load()
+    time.sleep(job["after_s"])
+    begun = time.monotonic()
+    time.sleep(job["load_s"])
+    loaded = time.monotonic()
+    clock.start()
+    started = time.monotonic()
+    if job.get("dies"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.3)
+    channel.send({"done": "", "loaded": (begun, loaded), "timed": (started, time.monotonic())})
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def ran(clock: Path, *wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    tasks = []
+    for job in wanted:
+        whole = {"after_s": 0.0, "load_s": 0.6, "clock": str(clock), **job}
+        entry = "tests.test_jobs:load_then_time"
+        tasks.append(partial(processes.run, entry, whole, lines.append, PATIENT))
+    processes.together(tasks)  # type: ignore[arg-type]
+    return [line for line in lines if "timed" in line]
+
+
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.4])
+def test_what_loads_together_is_timed_alone(tmp_path: Path, late_s: float) -> None:
+    lines = ran(tmp_path / "clock", {}, {"after_s": late_s}, {"load_s": 0.1})
+    assert len(lines) == 3
+    for number, line in enumerate(lines):
+        for other in lines[:number] + lines[number + 1 :]:
+            assert not overlap(line["timed"], other["timed"])
+            assert not overlap(line["timed"], other["loaded"])
+
+
+def test_loading_overlaps(tmp_path: Path) -> None:
+    first, second = ran(tmp_path / "clock", {}, {})
+    assert overlap(first["loaded"], second["loaded"])
+
+
+def test_who_dies_with_the_clock_gives_it_back(tmp_path: Path) -> None:
+    (line,) = ran(tmp_path / "clock", {"load_s": 0.1, "dies": True}, {})
+    assert line["timed"]
+
+
+def test_without_a_file_nobody_waits() -> None:
+    alone = Clock("", lambda: pytest.fail("there is nobody to wait for"))
+    alone.load()
+    alone.start()
+
+
+def test_the_first_error_of_threads_is_raised_when_all_have_ended() -> None:
+    ended = threading.Event()
+
+    def fails() -> None:
+        raise ValueError("this one")
+
+    def takes_long() -> None:
+        time.sleep(0.2)
+        ended.set()
+
+    with pytest.raises(ValueError, match="this one"):
+        processes.together([fails, takes_long])
+    assert ended.is_set()
+    processes.together([])
+
+
+def item(folder: Path, number: int) -> Item:
+    """A network that adds a number, as a file of its own."""
+    shape = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 8])
+    given = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 8])
+    one = onnx.helper.make_tensor("one", onnx.TensorProto.FLOAT, [1], [float(number)])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "one"], ["y"])], "adds", [shape], [given], [one]
+    )
+    path = folder / f"{number}.onnx"
+    opset = [onnx.helper.make_opsetid("", 20)]
+    onnx.save_model(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), str(path))
+    structure = Structure({"Add": 1}, {"fp32": 1})
+    artifact = Artifact(str(path), Format("onnx"), str(number), 3000, 1, structure, {})
+    return Item.of(Workload("a:b", {"n": number}, f"adds {number}"), artifact, TARGET, ONCE)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_all_jobs_of_a_round_are_kept(
+    tmp_path: Path, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MEMORY_SHARE", 1e-9)
+    monkeypatch.setattr(jobs, "SESSION_SIZE", 1e-2)
+    items = [item(tmp_path, n) for n in range(1, 4)]
+    told: list[float] = []
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, ONCE, items, None, load_together=together)
+        run.on_progress = lambda p: told.append(p.done / p.total)
+        dealt = jobs.dealt(run, items, 0)
+        assert sum(len(pair) for pair in dealt) == 3
+        assert max(len(pair) for pair in dealt) == (jobs.AT_ONCE if together else 1)
+        measure.collect(run)
+        taken = measure.collected(run)
+        assert not run.failures
+        assert {k: len(r) for k, r in taken.items()} == {i.key: 2 for i in items}
+        assert len({r.process for rounds in taken.values() for r in rounds}) == 6
+    assert told[-1] == 1
+    assert all(share <= 1 for share in told)
+
+
+def test_one_that_does_not_load_takes_none_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MEMORY_SHARE", 1e-9)
+    monkeypatch.setattr(jobs, "SESSION_SIZE", 1e-2)
+    items = [item(tmp_path, n) for n in range(1, 4)]
+    Path(items[1].artifact.path).write_bytes(b"no graph")
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, ONCE, items, None, load_together=True)
+        measure.collect(run)
+        assert set(run.failures) == {items[1].key}
+        assert {k: len(r) for k, r in measure.collected(run).items()} == {
+            items[0].key: 2,
+            items[2].key: 2,
+        }
