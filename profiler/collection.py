@@ -18,12 +18,16 @@ RULES = ("min_rounds", "max_rounds", "half_width", "limit_s", "max_foreign_cores
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A workload with its artifact, and the key under which the store keeps its rounds."""
+    """A workload with its artifact, and the key under which the store keeps its rounds.
+
+    With `most_rounds` it has enough with so many, whatever the protocol says.
+    """
 
     workload: Workload
     artifact: Artifact
     key: str
     circle_bytes: int = 0
+    most_rounds: int | None = None
 
     @classmethod
     def of(
@@ -91,8 +95,11 @@ class Collection:
     @property
     def unfinished(self) -> list[Item]:
         """What lacks rounds and has not failed."""
-        rest = [i for i in self.items if i.key not in self.failures]
-        return [i for i in rest if not finished(self.store.rounds(i.key), self.protocol)]
+        return [i for i in self.items if i.key not in self.failures and not self.has_enough(i)]
+
+    def has_enough(self, item: Item) -> bool:
+        """Whether an item has all the rounds that it will get."""
+        return finished(self.store.rounds(item.key), self.protocol, item.most_rounds)
 
     def fail(self, failed: Item, kind: str, message: str, log: str = "") -> None:
         """Keep that an item failed, here and in the store."""
@@ -103,14 +110,16 @@ class Collection:
     def progress(self, note: str = "") -> Progress:
         """How many rounds there are, of how many: at least the minimum, as far as can be told."""
         done = float(sum(self.store.valid_rounds(i.key) for i in self.items))
-        wanted = self.protocol.min_rounds * len(self.items)
+        least = self.protocol.min_rounds
+        wanted = sum(min(least, i.most_rounds or least) for i in self.items)
         return Progress(done, max(float(wanted), done), note)
 
 
-def finished(rounds: Sequence[Round], protocol: Protocol) -> bool:
-    """Whether a workload has all the rounds that it will get."""
+def finished(rounds: Sequence[Round], protocol: Protocol, most: int | None = None) -> bool:
+    """Whether a workload has all the rounds that it will get: at most `most`."""
     valid = [median(r.samples_ns) for r in rounds if r.valid]
-    if len(valid) >= protocol.max_rounds or len(rounds) >= 2 * protocol.max_rounds:
+    most = min(protocol.max_rounds, most or protocol.max_rounds)
+    if len(valid) >= most or len(rounds) >= 2 * most:
         return True
     enough = len(valid) >= protocol.min_rounds and covers(len(valid))
     return enough and half_width(valid) <= protocol.half_width

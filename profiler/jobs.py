@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler import environment, processes, turns
-from profiler.collection import Collection, Item, finished
+from profiler.collection import Collection, Item
 from profiler.encoding import from_json, to_json
 from profiler.processes import Death, Limits
 from profiler.sampling import Calibration
@@ -83,7 +83,7 @@ def take(run: Collection, jobs: Sequence[Job], lap: str = "") -> None:
 def _done_meanwhile(run: Collection, job: Job) -> bool:
     extra = {i.key for i in run.in_every_job}
     rest = [i for i in job.items if i.key not in extra] or job.items
-    return all(finished(run.store.rounds(i.key), run.protocol) for i in rest)
+    return all(run.has_enough(i) for i in rest)
 
 
 class _Together:

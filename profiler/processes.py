@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOG_TAIL_BYTES = 4000
 BEAT_S = 0.5
 LOOK_S = 0.5
+# Threads whose children were ended get so long to notice.
+STOP_S = 5.0
 EXCEEDED = ("timeout", "memory-limit")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
@@ -62,6 +64,9 @@ def run(entry: str, job: Mapping[str, Any], on_line: OnLine, limits: Limits) -> 
     A child that goes beyond its limits is ended with its whole process group.
     Returns None when it finished its work.
     """
+    group: _Group | None = getattr(_here, "group", None)
+    if group:
+        group.check()
     with tempfile.TemporaryDirectory(prefix="opclock-job-") as name:
         folder = Path(name)
         (folder / "job.json").write_text(json.dumps(job))
@@ -128,11 +133,52 @@ def run_surviving(
             pending.remove(victim)
 
 
+class Stopped(Exception):
+    """Whoever waited for this work does not wait any more."""
+
+
+class _Group:
+    """Threads that wait for children, and these children."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.stopped = False
+
+    def add(self, child: subprocess.Popen[bytes]) -> None:
+        """A child was started. Raises Stopped when nobody waits for it."""
+        with self._lock:
+            self._children.append(child)
+        self.check()
+
+    def check(self) -> None:
+        """Raise Stopped when nobody waits any more."""
+        if self.stopped:
+            raise Stopped
+
+    def stop(self) -> None:
+        """End all children; none will be started in their place."""
+        with self._lock:
+            self.stopped = True
+            for child in self._children:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    if child.poll() is None:
+                        os.killpg(child.pid, signal.SIGKILL)
+
+
+_here = threading.local()
+
+
 def together(tasks: Sequence[Callable[[], None]]) -> None:
-    """Run tasks, each in a thread of its own, to their ends; then raise the first error of any."""
+    """Run tasks, each in a thread of its own, to their ends; then raise the first error of any.
+
+    Whoever is interrupted while it waits (Ctrl-C) ends what their children do.
+    """
     errors: list[BaseException] = []
+    group = _Group()
 
     def work(task: Callable[[], None]) -> None:
+        _here.group = group
         try:
             task()
         except BaseException as error:  # carried to the caller's thread, raised there
@@ -144,8 +190,14 @@ def together(tasks: Sequence[Callable[[], None]]) -> None:
     threads = [threading.Thread(target=work, args=(t,), daemon=True) for t in tasks]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        group.stop()
+        for thread in threads:
+            thread.join(STOP_S)
+        raise
     if errors:
         raise errors[0]
 
@@ -174,6 +226,8 @@ def _child(entry: str, folder: Path, log: Any) -> Iterator[subprocess.Popen[byte
         },
     )
     try:
+        if group := getattr(_here, "group", None):
+            group.add(child)
         yield child
     finally:
         end(child)

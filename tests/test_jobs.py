@@ -23,7 +23,14 @@ from profiler.types import Artifact, Format, Protocol, Structure, Workload
 PATIENT = Limits(30)
 TARGET = devices.target("host/onnxruntime")
 ONCE = Protocol(
-    warmup_runs=1, warmup_floor_ns=0, passes=2, visit_samples=2, min_rounds=2, max_rounds=2
+    warmup_runs=1,
+    warmup_floor_ns=0,
+    passes=2,
+    visit_samples=2,
+    min_rounds=2,
+    max_rounds=2,
+    max_foreign_cores=99.0,
+    max_steal=1.0,
 )
 
 
@@ -104,6 +111,47 @@ def test_the_first_error_of_threads_is_raised_when_all_have_ended() -> None:
         processes.together([fails, takes_long])
     assert ended.is_set()
     processes.together([])
+
+
+def hang(job: dict[str, Any], channel: Channel) -> None:
+    channel.announce(job["items"][0])
+    channel.send({"pid": os.getpid()})
+    time.sleep(600)
+
+
+def test_who_is_interrupted_leaves_no_child_and_blames_no_item() -> None:
+    lines: list[dict[str, Any]] = []
+    deaths: list[str] = []
+
+    def interrupt() -> None:
+        while len(lines) < 2:
+            time.sleep(0.05)
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)
+
+    def task(name: str) -> None:
+        processes.run_surviving(
+            "tests.test_jobs:hang",
+            {name: None},
+            lambda keys: {"items": keys},
+            lines.append,
+            lambda key, _: deaths.append(key),
+            PATIENT,
+        )
+
+    # A shell that runs this in the background has it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            processes.together([partial(task, "one"), partial(task, "other")])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not deaths
+    for line in lines:
+        with pytest.raises(ProcessLookupError):
+            os.kill(line["pid"], 0)
 
 
 def item(folder: Path, number: int) -> Item:

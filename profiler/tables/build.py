@@ -41,6 +41,8 @@ CLOSURE_NETWORKS, BRIEF_CLOSURE_NETWORKS = 16, 8
 TYPICAL, TYPICAL_SEED = 200, 7
 # Rows themselves repeat to one or two percent.
 SAMPLING_TARGET = 0.02
+# Chains that only show whether latency is linear in the number of blocks have fewer rounds.
+STRAIGHT_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,8 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
     drawn = [space.rows(a) for a in wanted.typical]
     within = circles.within(chains, drawn, {k: a.size_bytes for k, a in blocks.items()})
     items = networks.compose(bench, sequences, blocks, within)
+    between = {n for n, c in chains.items() if c.between}
+    items |= {n: replace(items[n], most_rounds=STRAIGHT_ROUNDS) for n in between & set(items)}
     items |= networks.real(bench, wanted.real)
     alone = Alone()
     if wanted.baselines:
@@ -245,7 +249,8 @@ def _table(
     chains = {t.chain for t in terms}
     found = estimate.entries({c: r for c, r in observed.items() if c in chains}, terms, bench.seed)
     counted = {k for t in terms for k in t.counted}
-    rounds = min(len(observed[t.chain]) for t in terms)
+    between = {networks.sequence_name(c.blocks) for c in wanted.chains if c.between}
+    rounds = min(len(observed[t.chain]) for t in terms if t.chain not in between)
     bent = estimate.bends(observed, terms)
     held = {k: _entry(k, v, rounds, k in bent) for k, v in found.items() if k in counted}
     held = fill(bench.space.keys, held)

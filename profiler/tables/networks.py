@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from profiler import exporting, formats, jobs, measure, plugins
-from profiler.collection import Collection, Item, Progress, finished
+from profiler.collection import Collection, Item, Progress
 from profiler.exporting import Request
 from profiler.spaces import Space
 from profiler.store import Store, now
@@ -89,7 +89,7 @@ class Bench:
 
 def for_many(protocol: Protocol) -> Protocol:
     """How chains are timed when a build measures more than MANY_CHAINS of them at once."""
-    fewer = {"passes": min(3, protocol.passes), "circles": min(2, protocol.circles)}
+    fewer = {"passes": min(2, protocol.passes), "circles": min(2, protocol.circles)}
     laps = max(3, protocol.circle_laps)
     return dataclasses.replace(protocol, **fewer, circle_laps=laps, min_rounds=6, max_rounds=6)
 
@@ -230,8 +230,6 @@ def take_rounds(
     bench.on_stage("measuring")
     if bench.again:
         bench.store.put_by([i.key for i in items])
-    done = [i for i in items if finished(bench.store.rounds(i.key), bench.protocol)]
-    sample = random.Random(bench.seed).sample(done, min(LINKS, len(done)))
     run = Collection(
         bench.store,
         bench.target,
@@ -241,10 +239,12 @@ def take_rounds(
         seed=bench.seed,
         together=False,
         load_together=True,
-        links=[*links, *sample],
+        links=list(links),
         budget_s=bench.left_s,
         on_progress=bench.on_progress,
     )
+    done = [i for i in items if run.has_enough(i)]
+    run.links += random.Random(bench.seed).sample(done, min(LINKS, len(done)))
     measure.collect(run)
     bench.failures += run.failures.values()
     return measure.collected(run)

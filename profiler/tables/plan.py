@@ -39,12 +39,14 @@ class Chain:
     """Blocks to measure in a row. `scaffold` names the constant part of its latency: chains that
     share it differ only by the rows in `counted`. One that stands `inside` a network is timed with
     its weights where the rest of one would have put them; those that begin with a network's input
-    are not."""
+    are not. One `between` the shortest and the longest of its kind shows only whether latency is
+    linear in the number of blocks: a slope hardly depends on it."""
 
     blocks: tuple[str, ...]
     scaffold: str
     counted: tuple[str, ...]
     inside: bool = True
+    between: bool = False
 
 
 def block(space: Space, key: str) -> Block:
@@ -185,8 +187,12 @@ def _slope(space: Space, key: str, counts: Sequence[int]) -> list[Chain]:
     front = anchor_of(space.block(unit[0]).takes)
     shared = sum(space.unit(k) == unit for k in unit) > 1
     ends = [unit[:n] for n in range(1, len(unit))] if shared else []
-    sequences = [unit * k for k in counts] + [unit + end for end in ends]
-    return [Chain((front, *s), _scaffold(space, key), s) for s in sequences]
+    scaffold = _scaffold(space, key)
+    inner = sorted(counts)[1:-1]
+    return [
+        *(Chain((front, *unit * k), scaffold, unit * k, between=k in inner) for k in counts),
+        *(Chain((front, *unit, *end), scaffold, unit + end) for end in ends),
+    ]
 
 
 def _scaffold(space: Space, key: str) -> str:
