@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,7 @@ def chained(parts: Sequence[Path]) -> Any:
     last: list[Any] = []
     for number, path in enumerate(parts):
         part = loaded[path].graph
-        taken = [i.name for i in part.input]
-        plain = {
-            own: before
-            for own, place in zip(taken, flowing, strict=True)
-            if (before := _not_yet_quantized(whole.graph, part, place, own))
-        }
-        if plain:
-            part = _quantized_further(part, plain)
-        names = dict(zip(taken, flowing, strict=True)) | plain
+        part, names = _joined(whole.graph, part, flowing)
         _append(whole.graph, part, f"b{number}/", names, number)
         last = list(part.output)
         flowing = [names[o.name] for o in last]
@@ -59,18 +51,32 @@ def chained(parts: Sequence[Path]) -> Any:
     return whole
 
 
-def _not_yet_quantized(graph: Any, part: Any, before: str, own: str) -> str | None:
-    """Where a part quantises its input itself and is given quantised numbers: those before that.
+def _joined(graph: Any, part: Any, flowing: Sequence[str]) -> tuple[Any, dict[str, str]]:
+    """A part and how its names are called in the graph: its inputs are these tensors.
 
-    Both blocks were quantised for themselves; in a network there is one pair of operators between
-    them. That of the earlier block is taken out.
+    Where one of these was quantised, the part is as it would have been within a network.
     """
-    takers = [n for n in part.node if own in n.input]
-    if not takers or any(n.op_type != "QuantizeLinear" for n in takers):
-        return None
-    back = _only(graph, "DequantizeLinear", before)
+    names: dict[str, str] = {}
+    factors: dict[str, tuple[str, ...]] = {}
+    for own, place in zip((i.name for i in part.input), flowing, strict=True):
+        names[own] = place
+        takers = {n.op_type for n in part.node if own in n.input}
+        if takers == {"QuantizeLinear"} and (before := _not_yet_quantized(graph, place)):
+            names[own], factors[own] = before, ()
+        elif takers and takers <= set(LATENT) and (given := _factors(graph, place)):
+            factors[own] = given
+            names |= {f: f for f in given}
+    return (_quantized_further(part, factors) if factors else part), names
+
+
+def _not_yet_quantized(graph: Any, name: str) -> str | None:
+    """What was quantised and turned back to give this, if it was; that pair is taken out.
+
+    Two blocks that were quantised each for itself have a pair on both sides; a network has one.
+    """
+    back = _only(graph, "DequantizeLinear", name)
     there = _only(graph, "QuantizeLinear", back.input[0]) if back is not None else None
-    if back is None or there is None or any(before in n.input for n in graph.node):
+    if back is None or there is None or any(name in n.input for n in graph.node):
         return None
     graph.node.remove(back)
     if not any(there.output[0] in n.input for n in graph.node):
@@ -78,10 +84,17 @@ def _not_yet_quantized(graph: Any, part: Any, before: str, own: str) -> str | No
     return str(there.input[0])
 
 
-def _quantized_further(part: Any, inputs: Collection[str]) -> Any:
+def _factors(graph: Any, name: str) -> tuple[str, ...]:
+    """The scale and zero point with which this was quantised; none if it was not."""
+    back = _only(graph, "DequantizeLinear", name)
+    return tuple(back.input[1:]) if back is not None else ()
+
+
+def _quantized_further(part: Any, inputs: Mapping[str, tuple[str, ...]]) -> Any:
     """A part in which what reads its inputs was quantised as in a network, where those were.
 
     An average pool that begins a block was left in float32, because nothing had been quantised yet.
+    `inputs` are those that are quantised: with their scales and zero points, if not by the part.
     """
     import onnx
 
@@ -90,7 +103,7 @@ def _quantized_further(part: Any, inputs: Collection[str]) -> Any:
     done.ClearField("node")
     taken = {i for n in part.node if n.op_type == "QuantizeLinear" for i in n.input[:1]}
     given = {o.name for o in part.output}
-    scales: dict[str, tuple[str, ...]] = dict.fromkeys(inputs, ())
+    scales = dict(inputs)
     renamed: dict[str, str] = {}
     for node in part.node:
         copy = done.node.add()

@@ -13,7 +13,13 @@ from reports.text import fixed, latency
 
 # Roles of networks: what they are called, in the colours that they have.
 CLOSURE, REFERENCE, CHECKED = "closure: took no part", "reference: sets the scale", "checked later"
-ROLES = {CLOSURE: charts.COLOURS[0], REFERENCE: charts.COLOURS[2], CHECKED: charts.COLOURS[5]}
+RELEASED = "released: exported whole"
+ROLES = {
+    CLOSURE: charts.COLOURS[0],
+    REFERENCE: charts.COLOURS[2],
+    RELEASED: charts.COLOURS[3],
+    CHECKED: charts.COLOURS[5],
+}
 HOVER = {
     "network": "network",
     "predicted_text": "predicted",
@@ -29,7 +35,8 @@ Roled = tuple[str, Network]
 def roled(table: LatencyTable) -> list[Roled]:
     """A table's own networks with their roles."""
     found = [(CLOSURE, n) for n in table.closure_networks]
-    return found + [(REFERENCE, n) for n in table.references]
+    found += [(REFERENCE, n) for n in table.references]
+    return found + [(RELEASED, n) for n in table.released]
 
 
 def closure_figures(closure: Closure | None) -> str:

@@ -107,6 +107,14 @@ def test_a_build_killed_in_the_middle_goes_on_and_ends_in_a_whole_table(built: P
     assert table["closure"]["max_percent"] < 60
 
 
+def test_a_released_network_goes_through_the_exporter_whole(built: Path) -> None:
+    table = json.loads((built / "tiny.json").read_text())
+    (small,) = table["released"]
+    assert small["architecture"] == "small"
+    assert small["predicted_ns"] > 0
+    assert small["measured_ns"] > 0
+
+
 def test_what_is_built_is_not_measured_again(built: Path, checkout: Path) -> None:
     before = rounds(built, "true")
     again = start(checkout, built, *BUILD)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from profiler import devices
+from profiler import devices, spaces
 from profiler.commands import tables as commands
 from profiler.store import Store
 from profiler.tables import build, networks
 from profiler.tables.estimate import Polished
-from profiler.tables.table import LatencyTable
+from profiler.tables.table import LatencyTable, Network
 from tests.synthetic_tables import of_keys
 from tests.tiny_space import SPACE
 
@@ -45,3 +46,25 @@ def test_networks_with_rows_that_the_table_lacks_are_named(tmp_path: Path) -> No
     assert (
         "4 networks have rows that the table lacks, and took no part: 32/1, 32/5, 32/3 ..." in said
     )
+
+
+def test_a_released_network_that_is_far_off_is_a_warning(tmp_path: Path) -> None:
+    for error, warned in ((0.44, False), (-5.1, True), (40.5, True)):
+        network = Network("small", 1_404_700, 1_000_000, error, 0.3)
+        table = replace(closed(tmp_path, ""), released=(network,))
+        said = commands._say(tmp_path, commands.summary_of(table))
+        assert (
+            f"small exported whole: predicted 1.405 ms, measured 1.000 ms, {error:+.2f} %" in said
+        )
+        assert ("do not trust this table" in said) == warned
+
+
+def test_the_smallest_released_network_is_one_that_is_known_and_has_only_these_rows() -> None:
+    v1 = spaces.load("efficientformer")
+    rows = v1.rows(v1.parse("l1"))
+    assert build.smallest_released(v1, [*rows, *v1.rows(v1.parse("l3"))]) == ["l1"]
+    assert build.smallest_released(v1, v1.rows(v1.parse("l3"))) == ["l3"]
+    assert build.smallest_released(v1, rows[1:]) == []
+    unknown = replace(SPACE, network=lambda _: None)
+    assert build.smallest_released(SPACE, SPACE.keys) == ["small"]
+    assert build.smallest_released(unknown, SPACE.keys) == []

@@ -32,6 +32,15 @@ def closing(width: int) -> Model:
     return Model(layers, (torch.randn(1, width, SIDE, SIDE),))
 
 
+def whole() -> Model:
+    """The one network of this space that was ever released."""
+    import torch
+    from torch import nn
+
+    parts = [opening(16), *[middle(16)] * 3, closing(16)]
+    return Model(nn.Sequential(*(p.module for p in parts)), (torch.randn(1, 3, SIDE, SIDE),))
+
+
 def block(key: str) -> Block:
     family, _, number = key.partition("/")
     width = int(number)
@@ -52,4 +61,6 @@ SPACE = Space(
         Part(("width",), lambda w: [f"closing/{w}"]),
     ),
     block=block,
+    named={"small": "16/3"},
+    network={"small": Workload("benchmarks.spaces.tiny:whole", {}, "small")}.get,
 )

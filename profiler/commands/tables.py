@@ -23,6 +23,9 @@ from profiler.tables.networks import Bench
 from profiler.tables.table import LatencyTable
 from reports.text import bounds, columns, latency
 
+# A network that was exported whole and is further off was not made of a table's blocks.
+FAR_PERCENT = 5.0
+
 
 def run_table_build(options: argparse.Namespace) -> int:
     """Build a table for each space on each target, and write them."""
@@ -74,11 +77,13 @@ def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
     grid = bench.space.narrowed(dict(options.grid)) if options.grid else bench.space
 
     def make(rows: list[str], many: bool = False) -> build.Plan:
+        released = [] if bench.brief else build.smallest_released(bench.space, rows)
         return build.plan(
             bench,
             rows,
             count,
             grid,
+            released,
             estimator=options.estimator,
             beside=options.baselines,
             sizes=not options.no_sizes,
@@ -92,7 +97,7 @@ def _built(options: argparse.Namespace, bench: Bench) -> LatencyTable:
     if len(wanted.chains) > networks.MANY_CHAINS:
         wanted = make(rows, many=True)
         bench.protocol = networks.for_many(bench.protocol)
-    return build.build(bench, wanted)[0]
+    return build.build(bench, wanted)
 
 
 def summary_of(built: LatencyTable) -> dict[str, Any]:
@@ -118,6 +123,7 @@ def _say(out: Path, summary: Mapping[str, Any]) -> str:
         lines.append(closure_line(closure))
     else:
         lines.append("unvalidated: no network was measured against it")
+    lines += [released_line(n) for n in summary["released"]]
     beyond = summary["networks_beyond"]
     if beyond:
         lines.append(
@@ -125,6 +131,18 @@ def _say(out: Path, summary: Mapping[str, Any]) -> str:
             f"{', '.join(beyond[:3])}{' ...' if len(beyond) > 3 else ''}"
         )
     return "\n".join(lines)
+
+
+def released_line(network: Mapping[str, Any]) -> str:
+    """What a network that was exported whole takes beside its prediction, in one sentence."""
+    error = network["error_percent"]
+    said = (
+        f"{network['architecture']} exported whole: predicted {latency(network['predicted_ns'])}, "
+        f"measured {latency(network['measured_ns'])}, {error:+.2f} % apart"
+    )
+    if abs(error) <= FAR_PERCENT:
+        return said
+    return f"{said}: the blocks are not compiled as they are within it; do not trust this table"
 
 
 def closure_line(closure: Mapping[str, Any]) -> str:

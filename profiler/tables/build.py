@@ -110,6 +110,14 @@ def plan(
     )
 
 
+def smallest_released(space: Space, rows: Iterable[str]) -> list[str]:
+    """The smallest released network that has only these rows, if any."""
+    known = set(rows)
+    found = {n: space.rows(space.parse(n)) for n in space.named}
+    whole = [n for n, own in found.items() if known.issuperset(own) and space.network(n)]
+    return sorted(whole, key=lambda n: len(found[n]))[:1]
+
+
 def _cheapest(
     seed: int,
     space: Space,
@@ -140,7 +148,7 @@ def build_sampled(
     weights = refine.uses(space)
     while True:
         before = time.monotonic()
-        table, _ = build(bench, make([*rows, *judged]))
+        table = build(bench, make([*rows, *judged]))
         known = {k: float(e.ns) for k, e in table.entries.items() if e.source == "measured"}
         missed = refine.error(known, judged)
         more = refine.following(space, known, weights)
@@ -158,7 +166,7 @@ def build_sampled(
         rows += more
 
 
-def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]:
+def build(bench: Bench, wanted: Plan) -> LatencyTable:
     """Build a table, and compare the plan's real networks with its predictions.
 
     Raises WorkloadFailed when too little could be measured to make a table.
@@ -209,12 +217,12 @@ def build(bench: Bench, wanted: Plan) -> tuple[LatencyTable, dict[str, Network]]
         whole = {space.text(a): space.rows(a) for a in wanted.closure}
         beside = baselines.compare(alone, polished.latency_ns, whole)
         table = replace(table, provenance={**table.provenance, "baselines": to_json(beside)})
-    compared = {
-        n: against(n, table.predict(n, space.rows(space.parse(n))).latency_ns, polished)
+    real = [
+        against(n, table.predict(n, space.rows(space.parse(n))).latency_ns, polished)
         for n in wanted.real
         if n in by_name
-    }
-    return table, compared
+    ]
+    return replace(table, released=tuple(real))
 
 
 def _spent(bench: Bench, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:

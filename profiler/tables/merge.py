@@ -48,6 +48,7 @@ def merge(tables: Sequence[LatencyTable]) -> LatencyTable:
         references=_references(tables),
         closure=None,
         closure_networks=(),
+        released=(),
         provenance={
             "merged": [_origin(t, taken[n]) for n, t in enumerate(tables)],
             "closure": DROPPED,

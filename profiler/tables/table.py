@@ -84,7 +84,8 @@ class LatencyTable:
     """A table for one space on one target, of networks of this batch. `scale` multiplies the sum
     of entries, `family_scales` those of a family once more; `overhead_ns` is what a call costs
     apart from them. `references` are whole networks by which a later run sees how fast the
-    machine is then."""
+    machine is then. `released` went through the exporter whole, as their users' do: all other
+    networks are composed of the very blocks of which the table is made."""
 
     space: str
     target: str
@@ -97,6 +98,7 @@ class LatencyTable:
     references: tuple[Network, ...] = ()
     closure: Closure | None = None
     closure_networks: tuple[Network, ...] = ()
+    released: tuple[Network, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     batch: int = 1
     family_scales: Mapping[str, float] = field(default_factory=dict)
@@ -197,7 +199,7 @@ def render(table: LatencyTable) -> str:
     """The file's text."""
     record = to_json(table)
     entries = [e for _, e in sorted(record.pop("entries").items(), key=lambda p: _order(p[0]))]
-    lists = {name: record.pop(name) for name in ("references", "closure_networks")}
+    lists = {name: record.pop(name) for name in ("references", "closure_networks", "released")}
     lines = ["{", f' "schema": {json.dumps(SCHEMA)},']
     lines += [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in record.items()]
     for name, rows in {**lists, "entries": entries}.items():
