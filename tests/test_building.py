@@ -149,7 +149,7 @@ def test_several_tables_need_a_folder(built: Path, checkout: Path) -> None:
 
 def test_composed_artifacts_are_deleted_after_the_build(built: Path) -> None:
     left = list((built / "store" / "artifacts").iterdir())
-    assert len(left) == 9, "only six blocks, two anchors and the network of nothing remain"
+    assert len(left) == 10, "six blocks, two anchors, the network of nothing, the released one"
     assert not list((built / "store" / "staging").iterdir())
 
 

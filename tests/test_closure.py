@@ -54,7 +54,7 @@ def test_a_released_network_that_is_far_off_is_a_warning(tmp_path: Path) -> None
         table = replace(closed(tmp_path, ""), released=(network,))
         said = commands._say(tmp_path, commands.summary_of(table))
         assert (
-            f"small exported whole: predicted 1.405 ms, measured 1.000 ms, {error:+.2f} %" in said
+            f"small exported whole: predicted 1.405 ms, measured 1 ms, {error:+.2f} %" in said
         )
         assert ("do not trust this table" in said) == warned
 
