@@ -53,9 +53,7 @@ def test_a_released_network_that_is_far_off_is_a_warning(tmp_path: Path) -> None
         network = Network("small", 1_404_700, 1_000_000, error, 0.3)
         table = replace(closed(tmp_path, ""), released=(network,))
         said = commands._say(tmp_path, commands.summary_of(table))
-        assert (
-            f"small exported whole: predicted 1.405 ms, measured 1 ms, {error:+.2f} %" in said
-        )
+        assert f"small exported whole: predicted 1.405 ms, measured 1 ms, {error:+.2f} %" in said
         assert ("do not trust this table" in said) == warned
 
 

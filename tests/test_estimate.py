@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.statistics import median
-from profiler.tables.estimate import Term, determined, entries, polish, solve
+from profiler.tables.estimate import Term, determine, determined, entries, polish, solve
 
 LEVELS = st.lists(st.floats(1e4, 1e8), min_size=1, max_size=8)
 SPEEDS = st.lists(st.floats(0.8, 1.25), min_size=1, max_size=9)
@@ -200,6 +200,14 @@ def test_what_the_chains_do_not_determine_is_named(
 
 
 # What remains when chains fail -------------------------------------------------------------------
+
+
+def test_a_chain_between_others_is_not_needed_until_one_of_them_is_missing() -> None:
+    middle = Term("front 2*a", "front/a", ("a",) * 2)
+    assert determine(TERMS, [*TERMS, middle])
+    lacking = [t for t in TERMS if t.chain not in {"front a", "front a a-b b"}]
+    assert not determine(lacking, [*lacking, middle])
+    assert not determine(TERMS, [*TERMS, Term("front c", "front/a", ("c",))])
 
 
 def test_when_nothing_failed_everything_stays() -> None:

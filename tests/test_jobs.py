@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,18 @@ def test_all_jobs_of_a_round_are_kept(
         assert len({r.process for rounds in taken.values() for r in rounds}) == 6
     assert told[-1] == 1
     assert all(share <= 1 for share in told)
+
+
+def test_one_that_has_enough_takes_no_part_any_more(tmp_path: Path) -> None:
+    items = [item(tmp_path, n) for n in range(1, 4)]
+    items[1] = replace(items[1], most_rounds=1)
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, ONCE, items, None, together=False)
+        assert run.progress().total == 5
+        measure.collect(run)
+        assert [len(store.rounds(i.key)) for i in items] == [2, 1, 2]
+        assert run.progress().done == 5
+        assert not run.unfinished
 
 
 def test_one_that_does_not_load_takes_none_with_it(

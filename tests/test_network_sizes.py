@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from profiler import spaces
 from profiler.tables import circles
+from profiler.tables import plan as planning
 from profiler.tables.networks import BRIEF, PROTOCOL, for_many
 from profiler.tables.plan import Chain
 
@@ -62,3 +64,12 @@ def test_of_many_chains_each_is_visited_less_often_in_six_rounds() -> None:
     assert fewer.circle_laps > PROTOCOL.circle_laps, "more of a circle is timed"
     brief = for_many(BRIEF)
     assert (brief.passes, brief.circles) == (BRIEF.passes, fewer.circles)
+
+
+def test_only_chains_between_the_shortest_and_the_longest_have_fewer_rounds() -> None:
+    space = spaces.load("efficientformer")
+    for counts, between in ((planning.STRAIGHTNESS, {2}), (planning.SHORT, {2}), ((1, 4), set())):
+        chains, _ = planning.chains(space, ["mb4d/14/96"], counts)
+        found = {len(c.counted) for c in chains if c.between}
+        assert found == between
+        assert all(set(c.counted) == {"mb4d/14/96"} for c in chains if c.between)

@@ -254,11 +254,14 @@ def _why(bench: Bench, what: str) -> str:
 def _table(
     bench: Bench, wanted: Plan, observed: estimate.Observed, terms: Sequence[Term]
 ) -> LatencyTable:
-    chains = {t.chain for t in terms}
-    found = estimate.entries({c: r for c, r in observed.items() if c in chains}, terms, bench.seed)
-    counted = {k for t in terms for k in t.counted}
     between = {networks.sequence_name(c.blocks) for c in wanted.chains if c.between}
-    rounds = min(len(observed[t.chain]) for t in terms if t.chain not in between)
+    # Where a longer or a shorter chain has failed, what lies between has to do.
+    ends = [t for t in terms if t.chain not in between]
+    ends = ends if estimate.determine(ends, terms) else list(terms)
+    chains = {t.chain for t in ends}
+    found = estimate.entries({c: r for c, r in observed.items() if c in chains}, ends, bench.seed)
+    counted = {k for t in terms for k in t.counted}
+    rounds = min(len(observed[c]) for c in chains)
     bent = estimate.bends(observed, terms)
     held = {k: _entry(k, v, rounds, k in bent) for k, v in found.items() if k in counted}
     held = fill(bench.space.keys, held)

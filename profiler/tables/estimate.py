@@ -114,6 +114,12 @@ def undetermined(terms: Sequence[Term]) -> set[str]:
     return {name for name, loose in zip(names, open_ones, strict=True) if loose}
 
 
+def determine(some: Sequence[Term], terms: Sequence[Term]) -> bool:
+    """Whether some of these chains determine all that is in them."""
+    named = [{n for t in group for n in (t.scaffold, *t.counted)} for group in (some, terms)]
+    return named[0] == named[1] and not undetermined(some)
+
+
 def solve(latency_ns: Mapping[str, float], terms: Sequence[Term]) -> dict[str, float]:
     """Entries and scaffolds from chains, by least squares of relative errors.
 
