@@ -98,10 +98,10 @@ class LatencyTable:
     references: tuple[Network, ...] = ()
     closure: Closure | None = None
     closure_networks: tuple[Network, ...] = ()
-    released: tuple[Network, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     batch: int = 1
     family_scales: Mapping[str, float] = field(default_factory=dict)
+    released: tuple[Network, ...] = ()
 
     def scale_of(self, key: str) -> float:
         """What an entry is multiplied with in a network."""
