@@ -20,6 +20,10 @@ ROLES = {
     RELEASED: charts.COLOURS[3],
     CHECKED: charts.COLOURS[5],
 }
+WHOLE = (
+    " The released network went through the exporter whole, as its users' does; all others are "
+    "composed of the table's own blocks."
+)
 HOVER = {
     "network": "network",
     "predicted_text": "predicted",
@@ -80,7 +84,8 @@ def pictures(networks: Sequence[Roled], command: str) -> str:
         html.chart(
             charts.agreement(rows, present, HOVER),
             "Each network's predicted over its measured latency; on the line the two are equal. "
-            "References set one factor of the table, so they are no test of it.",
+            "References set one factor of the table, so they are no test of it."
+            + (WHOLE if RELEASED in present else ""),
             command,
             "Predicted against measured latency",
         ),

@@ -428,6 +428,19 @@ def test_a_table_is_there_whole(tmp_path: Path) -> None:
     assert "one <failed>" in read.text
 
 
+def test_a_released_network_is_told_from_those_composed_of_blocks(tmp_path: Path) -> None:
+    plain = made.table()
+    table = dataclasses.replace(plain, released=(made.Network("l1", 28_450_000, 28_540_000, -0.3),))
+    path = tmp_path / "t.json"
+    save(table, path)
+    assert load(path).released == table.released
+    read = closed(table_page.render(load(path), lint(path), "t.json"))
+    assert {"l1", "released: exported whole"} <= set(read.cells)
+    assert "went through the exporter whole" in read.text
+    before = closed(table_page.render(plain, [], "t.json"))
+    assert "went through the exporter whole" not in before.text
+
+
 def test_lint_and_a_missing_closure_are_said(tmp_path: Path) -> None:
     table = dataclasses.replace(made.table(), closure=None, closure_networks=(), references=())
     path = tmp_path / "t.json"
