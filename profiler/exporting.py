@@ -182,17 +182,12 @@ def _deal(
     hands: int,
 ) -> None:
     heaps: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-    stop = threading.Event()
 
     def work() -> None:
         with contextlib.suppress(queue.Empty):
-            while not stop.is_set():
+            while True:
                 keys = heaps.get_nowait()
-                try:
-                    _one_hand(store, {k: todo[k] for k in keys}, finish, limits)
-                except BaseException:
-                    stop.set()
-                    raise
+                _one_hand(store, {k: todo[k] for k in keys}, finish, limits)
 
     dealt = _heaps(todo, hands)
     for heap in dealt:

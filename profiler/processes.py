@@ -169,7 +169,7 @@ class _Group:
 _here = threading.local()
 
 
-def together(tasks: Sequence[Callable[[], None]]) -> None:
+def together(tasks: Sequence[Callable[[], object]]) -> None:
     """Run tasks, each in a thread of its own, to their ends; then raise the first error of any.
 
     Whoever is interrupted while it waits (Ctrl-C) ends what their children do.
@@ -177,7 +177,7 @@ def together(tasks: Sequence[Callable[[], None]]) -> None:
     errors: list[BaseException] = []
     group = _Group()
 
-    def work(task: Callable[[], None]) -> None:
+    def work(task: Callable[[], object]) -> None:
         _here.group = group
         try:
             task()
@@ -193,11 +193,12 @@ def together(tasks: Sequence[Callable[[], None]]) -> None:
     try:
         for thread in threads:
             thread.join()
-    except BaseException:
-        group.stop()
-        for thread in threads:
-            thread.join(STOP_S)
-        raise
+    finally:
+        # Some still run only if the waiting was broken off.
+        if any(t.is_alive() for t in threads):
+            group.stop()
+            for thread in threads:
+                thread.join(STOP_S)
     if errors:
         raise errors[0]
 

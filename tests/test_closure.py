@@ -9,7 +9,8 @@ from profiler import devices, spaces
 from profiler.commands import tables as commands
 from profiler.store import Store
 from profiler.tables import build, networks
-from profiler.tables.estimate import Polished
+from profiler.tables import plan as planning
+from profiler.tables.estimate import Polished, Term
 from profiler.tables.table import LatencyTable, Network
 from tests.synthetic_tables import of_keys
 from tests.tiny_space import SPACE
@@ -66,3 +67,25 @@ def test_the_smallest_released_network_is_one_that_is_known_and_has_only_these_r
     unknown = replace(SPACE, network=lambda _: None)
     assert build.smallest_released(SPACE, SPACE.keys) == ["small"]
     assert build.smallest_released(unknown, SPACE.keys) == []
+
+
+def test_a_chain_between_others_bends_a_row_and_leaves_its_slope_alone(tmp_path: Path) -> None:
+    chains, _ = planning.chains(SPACE, SPACE.keys)
+    drawn = tuple(SPACE.parse(f"{w}/{d}") for w in (16, 32) for d in (5, 7))
+    true_ns = {k: 1000.0 * (n + 1) for n, k in enumerate(SPACE.keys)}
+    latency = {
+        networks.sequence_name(c.blocks): 9000.0 * (1 + c.between)
+        + sum(true_ns[k] for k in c.counted)
+        for c in chains
+    }
+    latency |= {SPACE.text(a): 9000.0 + sum(true_ns[k] for k in SPACE.rows(a)) for a in drawn}
+    observed = {n: {f"p{i}": ns for i in range(8)} for n, ns in latency.items()}
+    terms = [Term(networks.sequence_name(c.blocks), c.scaffold, c.counted) for c in chains]
+    wanted = build.Plan(tuple(chains), drawn[::2], drawn[1::2], estimator="scale")
+    with Store(tmp_path) as store:
+        bench = networks.Bench(store, SPACE, devices.target("host/onnxruntime"), networks.PROTOCOL)
+        table = build._table(bench, wanted, observed, terms)
+    middle = [k for k in SPACE.keys if k.startswith("middle")]
+    for key in middle:
+        assert table.entries[key].ns == round(true_ns[key])
+        assert table.entries[key].flags == ("bends",)

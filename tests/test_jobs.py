@@ -64,7 +64,7 @@ def ran(clock: Path, *wanted: dict[str, Any]) -> list[dict[str, Any]]:
         whole = {"after_s": 0.0, "load_s": 0.6, "clock": str(clock), **job}
         entry = "tests.test_jobs:load_then_time"
         tasks.append(partial(processes.run, entry, whole, lines.append, PATIENT))
-    processes.together(tasks)  # type: ignore[arg-type]
+    processes.together(tasks)
     return [line for line in lines if "timed" in line]
 
 

@@ -66,7 +66,7 @@ def test_of_many_chains_each_is_visited_less_often_in_six_rounds() -> None:
     assert (brief.passes, brief.circles) == (BRIEF.passes, fewer.circles)
 
 
-def test_only_chains_between_the_shortest_and_the_longest_have_fewer_rounds() -> None:
+def test_a_chain_between_the_shortest_and_the_longest_is_told_from_them() -> None:
     space = spaces.load("efficientformer")
     for counts, between in ((planning.STRAIGHTNESS, {2}), (planning.SHORT, {2}), ((1, 4), set())):
         chains, _ = planning.chains(space, ["mb4d/14/96"], counts)

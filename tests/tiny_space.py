@@ -37,7 +37,7 @@ def whole() -> Model:
     import torch
     from torch import nn
 
-    parts = [opening(16), *[middle(16)] * 3, closing(16)]
+    parts = [opening(16), middle(16), middle(16), middle(16), closing(16)]
     return Model(nn.Sequential(*(p.module for p in parts)), (torch.randn(1, 3, SIDE, SIDE),))
 
 

@@ -40,7 +40,7 @@ class Chain:
     share it differ only by the rows in `counted`. One that stands `inside` a network is timed with
     its weights where the rest of one would have put them; those that begin with a network's input
     are not. One `between` the shortest and the longest of its kind shows only whether latency is
-    linear in the number of blocks: a slope hardly depends on it."""
+    linear in the number of blocks, and has no part in the slope."""
 
     blocks: tuple[str, ...]
     scaffold: str
