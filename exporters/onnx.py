@@ -12,7 +12,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +170,10 @@ def _with_tanh_gelu(model: Model) -> Model:
 def _keep_registries() -> None:
     """Let torch look up what it has registered once, not for every export.
 
-    For each it parses 500 functions, its ONNX translations, and lists its composite operators 56
-    times over, which together are most of a small block's export. The names are private to torch;
-    where they are gone, exports only take longer.
+    For each it parses 500 functions, its ONNX translations, looks through its composite operators
+    56 times over and gives them 6,000 kernels, for each of which it writes out the kernel's type,
+    which together are most of a small block's export. The names are private to torch; where they
+    are gone, exports only take longer.
     """
     with contextlib.suppress(ImportError, AttributeError):
         from torch.onnx._internal.exporter import _registration
@@ -185,6 +186,37 @@ def _keep_registries() -> None:
         from torch._export import utils
 
         utils._materialize_cpp_cia_ops = functools.cache(utils._materialize_cpp_cia_ops)
+        utils._check_valid_to_preserve = functools.cache(utils._check_valid_to_preserve)
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch.onnx._internal.exporter import _decomp
+
+        table: Any = functools.cache(_decomp.create_onnx_friendly_decomposition_table)
+        tables: Any = _decomp
+        tables.create_onnx_friendly_decomposition_table = lambda known: table(frozenset(known))
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch._ops import OperatorBase
+
+        OperatorBase.py_impl = _without_annotations(  # type: ignore[method-assign]
+            OperatorBase.py_impl
+        )
+
+
+def _without_annotations(py_impl: Callable[..., Any]) -> Callable[..., Any]:
+    """torch's `py_impl`, quick for what it mostly does: note a function under a dispatch key."""
+    from torch import DispatchKey
+
+    def quick(operator: Any, key: Any) -> Any:
+        if type(key) is not DispatchKey or key == DispatchKey.Python or key in operator.py_kernels:
+            return py_impl(operator, key)
+
+        def note(function: Any) -> Any:
+            operator.py_kernels[key] = function
+            operator._dispatch_cache.clear()
+            return function
+
+        return note
+
+    return quick
 
 
 @contextlib.contextmanager

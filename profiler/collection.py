@@ -70,6 +70,7 @@ class Collection:
     `links` are items that have their rounds already and are timed in every process all the
     same: through them the speeds of new processes can be compared with those of earlier ones.
     Processes of one round `load_together` where loading takes long and how long is of no interest.
+    Each takes up to `rounds_each` rounds, for each of which it loads everything anew.
     """
 
     store: Store
@@ -80,6 +81,7 @@ class Collection:
     seed: int = 0
     together: bool = True
     load_together: bool = False
+    rounds_each: int = 1
     links: list[Item] = field(default_factory=list)
     budget_s: float | None = None
     on_progress: OnProgress = lambda _: None
@@ -100,6 +102,16 @@ class Collection:
     def has_enough(self, item: Item) -> bool:
         """Whether an item has all the rounds that it will get."""
         return finished(self.store.rounds(item.key), self.protocol, item.most_rounds)
+
+    def rounds_to_take(self, item: Item) -> int:
+        """How many rounds of an item the next process takes."""
+        most = min(self.protocol.max_rounds, item.most_rounds or self.protocol.max_rounds)
+        lacking = most - self.store.valid_rounds(item.key)
+        return (
+            self.rounds_each
+            if item in self.in_every_job
+            else max(1, min(lacking, self.rounds_each))
+        )
 
     def fail(self, failed: Item, kind: str, message: str, log: str = "") -> None:
         """Keep that an item failed, here and in the store."""

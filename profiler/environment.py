@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -18,6 +20,8 @@ from profiler.encoding import digest
 from profiler.types import Device, Telemetry
 
 PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime", "numpy")
+# glibc's M_MMAP_MAX and M_TRIM_THRESHOLD.
+NO_MAPPINGS, TRIM_ABOVE = -4, -1
 
 
 def host() -> Device:
@@ -92,6 +96,18 @@ def memory_bytes() -> int | None:
 def held_bytes() -> int | None:
     """What this process holds in memory now (Linux)."""
     return _own_memory("VmRSS")
+
+
+def keep_memory() -> None:
+    """Let this process keep what memory it gives back, for itself (Linux with glibc).
+
+    Fresh memory has to be cleared, and where the machine is a virtual one its host has to find it
+    first: copying gigabytes through fresh buffers takes three times as long.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(NO_MAPPINGS, 0)
+        library.mallopt(TRIM_ABOVE, 2**31 - 1)
 
 
 def restart_peak() -> int | None:

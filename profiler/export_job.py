@@ -51,6 +51,7 @@ def export_job(job: Mapping[str, Any], channel: Channel) -> None:
     Converters keep what they once allocated: a process that holds more than the job allows ends
     itself, and leaves what is not done to a fresh one.
     """
+    environment.keep_memory()
     for number, entry in enumerate(job["items"]):
         channel.announce(entry["key"])
         try:

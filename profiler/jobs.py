@@ -46,20 +46,24 @@ class Job:
 def dealt(run: Collection, items: Sequence[Item], number: int) -> list[list[Job]]:
     """The jobs of a round, those together that are loaded at once."""
     name = f"{run.seed}-{number}"
-    hands = _hands(items, random.Random(name), run.in_every_job)
+    at_once = AT_ONCE if run.load_together else 1
+    hands = _hands(items, random.Random(name), run.in_every_job, at_once)
     jobs = [Job(h, random.Random(f"{name}-{n}").randrange(2**31)) for n, h in enumerate(hands)]
-    count = AT_ONCE if run.load_together else 1
-    return [jobs[place : place + count] for place in range(0, len(jobs), count)]
+    return [jobs[place : place + at_once] for place in range(0, len(jobs), at_once)]
 
 
 def _hands(
-    items: Sequence[Item], generator: random.Random, shared: Sequence[Item]
+    items: Sequence[Item], generator: random.Random, shared: Sequence[Item], at_once: int
 ) -> list[list[Item]]:
-    """Deal the items out to as few processes as memory allows, at random, the shared to each."""
+    """Deal the items out to as few processes as memory allows, at random, the shared to each.
+
+    If it takes several, then so many that none loads alone.
+    """
     memory = environment.memory_bytes() or 8 << 30
     limit = MEMORY_SHARE * memory / SESSION_SIZE
     size = sum(i.artifact.size_bytes for i in items)
     count = max(1, -(-size // int(limit)))
+    count += -count % at_once if count > 1 else 0
     shuffled = sorted(items, key=lambda i: i.key)
     generator.shuffle(shuffled)
     hands = [shuffled[place::count] for place in range(count)]
@@ -76,7 +80,7 @@ def take(run: Collection, jobs: Sequence[Job], lap: str = "") -> None:
         # Whoever had the turn before may have done this very work.
         wanted = [j for j in jobs if lap or not _done_meanwhile(run, j)]
         clock = str(Path(folder, "clock")) if len(wanted) > 1 else ""
-        together = _Together(run, lap, clock)
+        together = _Together(run, lap, clock, len(wanted))
         processes.together([functools.partial(together.take, j) for j in wanted])
 
 
@@ -89,10 +93,11 @@ def _done_meanwhile(run: Collection, job: Job) -> bool:
 class _Together:
     """Jobs that are loaded at once: what they tell comes from a thread for each."""
 
-    def __init__(self, run: Collection, lap: str, clock: str) -> None:
+    def __init__(self, run: Collection, lap: str, clock: str, members: int) -> None:
         self._run = run
         self._lap = lap
         self._clock = clock
+        self._members = members
         self._lock = threading.Lock()
         self._before = run.progress()
         self._shares: dict[int, float] = {}
@@ -101,30 +106,46 @@ class _Together:
         run, by_key = self._run, {i.key: i for i in job.items}
         lines: list[Mapping[str, Any]] = []
         started_at, process = now(), uuid.uuid4().hex[:12]
+        expected = sum(run.rounds_to_take(i) for i in job.items)
+
+        def keep() -> None:
+            for number in sorted({line["round"] for line in lines}):
+                taken = [line for line in lines if line["round"] == number]
+                _keep(run, taken, started_at, f"{process}-{number}", self._lap)
+            lines.clear()
 
         def make_job(keys: list[str]) -> dict[str, Any]:
-            entries = [_entry(run.store, by_key[k]) for k in keys]
-            return {**_job(run.target, run.protocol, job.seed, entries), "clock": self._clock}
+            entries = [
+                {**_entry(run.store, by_key[k]), "rounds": run.rounds_to_take(by_key[k])}
+                for k in keys
+            ]
+            shared = {"clock": self._clock, "members": self._members}
+            return {**_job(run.target, run.protocol, job.seed, entries), **shared}
 
         def on_line(line: dict[str, Any]) -> None:
             with self._lock:
                 if "share" in line:
-                    self._shares[job.seed] = line["share"] * len(job.items)
+                    self._shares[job.seed] = line["share"] * expected
                     self._tell()
                 elif "failure" in line:
                     run.fail(by_key[line["done"]], line["failure"], line["message"])
                 elif "samples_ns" in line:
                     lines.append(line)
+                elif line.get("begins"):
+                    keep()
 
         def on_death(key: str, death: Death) -> None:
             with self._lock:
                 run.fail(by_key[key], death.kind, death.message, death.log)
 
         limits = Limits(run.protocol.limit_s)
-        processes.run_surviving(WORKER, by_key, make_job, on_line, on_death, limits)
+        try:
+            processes.run_surviving(WORKER, by_key, make_job, on_line, on_death, limits)
+        finally:
+            turns.leave(self._clock, run.rounds_each)
         with self._lock:
-            _keep(run, lines, started_at, process, self._lap)
-            self._shares[job.seed] = float(len(job.items))
+            keep()
+            self._shares[job.seed] = float(expected)
             self._tell()
 
     def _tell(self) -> None:

@@ -31,13 +31,14 @@ def collect(run: Collection) -> None:
     _remember(run, started)
     for number in range(2 * run.protocol.max_rounds + 2):
         todo = run.unfinished
-        if not todo or (number >= WHOLE_ROUNDS and _late(deadline)):
+        enough = number * run.rounds_each >= WHOLE_ROUNDS
+        if not todo or (enough and _late(deadline)):
             return
         if run.together:
             todo = [i for i in started if i.key not in run.failures]
         for dealt in jobs.dealt(run, todo, number):
             jobs.take(run, dealt)
-            if number >= WHOLE_ROUNDS and _late(deadline):
+            if enough and _late(deadline):
                 return
 
 

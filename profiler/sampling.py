@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.statistics import median
@@ -16,6 +17,9 @@ Elapsed = Callable[[Call, int], int]
 
 CHECK_EVERY_SAMPLES = 4
 STEADY = 0.02
+# How far a circle's bytes may be from those of the network: those that a block occurs in differ by
+# more.
+EVEN = 0.25
 TURN = 4
 
 
@@ -162,31 +166,47 @@ def _is_due(number: int, wanted: int, passes: int) -> bool:
 def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Place]:
     """Workloads that are timed within networks of one size, dealt at random into circles.
 
-    A circle's bytes are those of the network, to within half a workload: run one after the other,
-    each finds its weights as far away as the rest of a network leaves them. What is too few for a
-    circle is filled up with others.
+    A circle's bytes are about those of the network: run one after the other, each finds its weights
+    as far away as the rest of a network leaves them. What is too few for a circle is filled up with
+    others.
     """
     found = []
     for wanted in sorted({e.circle_bytes for e in extents.values()} - {0}):
-        rest = sorted(k for k, e in extents.items() if e.circle_bytes == wanted)
-        generator.shuffle(rest)
-        while rest:
-            timed, rest = _filled((), rest, wanted, extents)
-            others = sorted(set(extents) - set(timed) - set(rest)) if not rest else []
-            others = [k for k in others if extents[k].circle_bytes]
+        keys = sorted(k for k, e in extents.items() if e.circle_bytes == wanted)
+        generator.shuffle(keys)
+        for timed in _parts(keys, wanted * (1 + EVEN), extents):
+            others = sorted(k for k, e in extents.items() if e.circle_bytes and k not in timed)
             generator.shuffle(others)
-            both, _ = _filled(timed, others, wanted, extents)
-            found.append(Place(timed, both[len(timed) :], circle=True))
+            found.append(Place(timed, _besides(timed, others, wanted, extents), circle=True))
     return found
 
 
-def _filled(
-    circle: tuple[str, ...], candidates: list[str], wanted: int, extents: Mapping[str, Extent]
-) -> tuple[tuple[str, ...], list[str]]:
-    """A circle with candidates until it has about so many bytes, and the candidates left over."""
-    held = sum(extents[k].own_bytes for k in circle)
-    left = list(candidates)
-    while left and (not circle or held + extents[left[0]].own_bytes / 2 <= wanted):
-        held += extents[left[0]].own_bytes
-        circle = (*circle, left.pop(0))
-    return circle, left
+def _parts(
+    keys: Sequence[str], most_bytes: float, extents: Mapping[str, Extent]
+) -> list[tuple[str, ...]]:
+    """The keys in as few parts as can be of about so many bytes, all of about the same size."""
+    total = sum(extents[k].own_bytes for k in keys)
+    count = max(1, min(len(keys), math.ceil(total / most_bytes)))
+    parts: list[list[str]] = [[] for _ in range(count)]
+    before = 0
+    for key in keys:
+        middle = before + extents[key].own_bytes / 2
+        parts[min(count - 1, int(middle * count / max(1, total)))].append(key)
+        before += extents[key].own_bytes
+    return [tuple(p) for p in parts if p]
+
+
+def _besides(
+    timed: Sequence[str], others: Iterable[str], wanted: int, extents: Mapping[str, Extent]
+) -> tuple[str, ...]:
+    """What fills a circle up to its bytes, to within half a workload, where it lacks many."""
+    held = sum(extents[k].own_bytes for k in timed)
+    found: list[str] = []
+    if held >= wanted * (1 - EVEN):
+        return ()
+    for key in others:
+        if held + extents[key].own_bytes / 2 > wanted:
+            break
+        held += extents[key].own_bytes
+        found.append(key)
+    return tuple(found)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 # Where a system has no locks of files (Windows), everybody has a turn at once.
 AVAILABLE = importlib.util.find_spec("fcntl") is not None
-LOOK_S = 0.25
+LOOK_S = 0.05
 
 
 def _lock_file() -> Path:
@@ -48,24 +48,41 @@ def hold(path: Path, exclusive: bool, on_wait: Callable[[], None] = lambda: None
 
 
 class Clock:
-    """Processes that load at the same time, and are timed one after the other.
+    """Processes that load at the same time, and are timed one after the other, some times over.
 
-    Who has the clock keeps it until its process is gone: giving back what was loaded takes a core
-    for a second. `path` is a file that they share; without one there is nobody else.
+    Who is timed for the last time keeps the clock until its process is gone: giving back what was
+    loaded takes a core for a second. `path` is a file that all `members` share, which holds a byte
+    for each time that one of them was timed; without one there is nobody else.
     """
 
-    def __init__(self, path: str, while_waiting: Callable[[], None]) -> None:
+    def __init__(self, path: str, members: int, while_waiting: Callable[[], None]) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
         # Open as long as the process lives.
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT) if path and AVAILABLE else None
+        self._file = os.open(path, flags) if path and AVAILABLE else None
+        self._members = members
         self._while_waiting = while_waiting
+        self._timed = 0
 
     def load(self) -> None:
-        """Wait until nobody is timed; from then on nobody will be before `start`."""
+        """Wait until all were timed as often as oneself, and nobody is; none will be before
+        `start`."""
+        while self._file and os.fstat(self._file).st_size < self._timed * self._members:
+            self._wait()
         self._take(exclusive=False)
 
     def start(self) -> None:
         """Wait until nobody loads and nobody is timed any more."""
         self._take(exclusive=True)
+
+    def stop(self) -> None:
+        """Let the next be timed."""
+        if self._file is None:
+            return
+        import fcntl
+
+        self._timed += 1
+        os.write(self._file, b".")
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _take(self, exclusive: bool) -> None:
         if self._file is None:
@@ -78,7 +95,17 @@ class Clock:
                 # Who held it shared and does not get it holds nothing, and waits like anybody.
                 fcntl.flock(self._file, kind | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._while_waiting()
-                time.sleep(LOOK_S)
+                self._wait()
             else:
                 return
+
+    def _wait(self) -> None:
+        self._while_waiting()
+        time.sleep(LOOK_S)
+
+
+def leave(path: str, times: int) -> None:
+    """Count a process that is gone as timed so often: nobody waits for it any more."""
+    if path:
+        with Path(path).open("ab") as file:
+            file.write(b"." * times)

@@ -1,8 +1,9 @@
 """The process that times: one job of many artifacts, one line of results for each.
 
 It loads every artifact of the job, compares first outputs with the framework's, warms up, then
-visits all of them in shuffled order, a canary among them. A workload that raises becomes a
-failure line; one that kills the process has been announced, so the parent knows which it was.
+visits all of them in shuffled order, a canary among them; and does all that again for every further
+round. A workload that raises becomes a failure line; one that kills the process has been announced,
+so the parent knows which it was.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ MAX_RELATIVE_ERROR = {"fp32": 1e-2, "fp16": 5e-2, "bf16": 2e-1, "int8": 5e-1}
 LOOSEST = max(MAX_RELATIVE_ERROR.values())
 # Torch computed the reference outputs from the very same inputs.
 INPUT_SEED = 0
+# What takes so many times the floor of a clock reading has no copy on its other side.
+FAR = 4
 UNCALIBRATED = Calibration(0, 1)
 # How much of a job is done when all is loaded.
 LOADED = 0.3
@@ -54,62 +57,124 @@ class Item:
     size_bytes: int
     circle_bytes: int
     peak_bytes: int | None = None
+    latency_ns: int = 0
     calibration: Calibration = UNCALIBRATED
     samples_ns: list[int] = field(default_factory=list)
     at_ns: list[int] = field(default_factory=list)
 
+    def notes(self, elapsed_ns: sampling.Elapsed) -> sampling.Elapsed:
+        """The same clock, each reading of which is kept as about what an inference takes."""
+
+        def read(call: Callable[[], object], batch: int) -> int:
+            took = elapsed_ns(call, batch)
+            self.latency_ns = took // batch
+            return took
+
+        return read
+
+
+@dataclass
+class Work:
+    """A job in hand: what is common to its rounds, and which of them it is at."""
+
+    target: Target
+    protocol: Protocol
+    runtime: Any
+    channel: Channel
+    generator: random.Random
+    rounds: int
+    round: int = 0
+
+    def beat(self, share: float) -> None:
+        """Tell how far this round is."""
+        self.channel.beat((self.round + share) / self.rounds)
+
+    def fail(self, key: str, error: Exception) -> None:
+        """Tell what a workload's own error was, of whatever kind: it becomes a Failure."""
+        kind = "wrong-output" if isinstance(error, WrongOutput) else self.runtime.kind_of(error)
+        if isinstance(error, MemoryError):
+            kind = "out-of-memory"
+        self.channel.send({"done": key, "failure": kind, "message": one_line(error)[:2000]})
+
 
 def time_job(job: Mapping[str, Any], channel: Channel) -> None:
-    """Do a job: {target, protocol, seed, clock, items: [{key, path, reference, calibration}]}."""
+    """Do a job: {target, protocol, seed, items: [{key, path, reference, calibration, rounds}]}, and
+    {clock, members} if others load beside it."""
     target = from_json(Target, job["target"])
-    protocol = from_json(Protocol, job["protocol"])
-    runtime = plugins.load("profiler.runtimes", target.runtime)
-    clock = Clock(job.get("clock", ""), lambda: channel.beat(LOADED))
-    clock.load()
-    runtime.start()
+    work = Work(
+        target,
+        from_json(Protocol, job["protocol"]),
+        plugins.load("profiler.runtimes", target.runtime),
+        channel,
+        random.Random(job["seed"]),
+        max(e.get("rounds", 1) for e in job["items"]),
+    )
+    clock = Clock(job.get("clock", ""), job.get("members", 1), lambda: work.beat(LOADED))
+    wanted = list(job["items"])
     items: dict[str, Item] = {}
-    wanted = job["items"]
+    for number in range(work.rounds):
+        work.round = number
+        if number:
+            clock.stop()
+        clock.load()
+        # Not before, because now nobody is timed: the parent keeps the last round, and what was
+        # loaded for it is given back.
+        channel.send({"begins": number})
+        items.clear()
+        items = _load(wanted, work)
+        clock.start()
+        _time(items, work)
+        wanted = [
+            {**e, "calibration": dataclasses.asdict(items[e["key"]].calibration)}
+            for e in wanted
+            if e["key"] in items and e.get("rounds", 1) > number + 1
+        ]
+        # Memory that was used before is used again, in another order.
+        work.generator.shuffle(wanted)
+
+
+def _load(wanted: list[Mapping[str, Any]], work: Work) -> dict[str, Item]:
+    gc.enable()
+    gc.collect()
+    work.runtime.start()
+    items: dict[str, Item] = {}
     for number, entry in enumerate(wanted):
-        channel.announce(entry["key"])
-        channel.beat(LOADED * number / len(wanted))
+        work.channel.announce(entry["key"])
+        work.beat(LOADED * number / len(wanted))
         try:
-            items[entry["key"]] = _prepare(entry, runtime, target, protocol)
-        except Exception as error:  # a workload's own error, of any kind: it becomes a Failure
-            _fail(channel, entry["key"], error, runtime)
-    _align(items, {e["key"] for e in wanted if not e.get("calibration")})
-    clock.start()
-    _time(items, protocol, random.Random(job["seed"]), channel, runtime)
+            items[entry["key"]] = _prepare(entry, work.runtime, work.target, work.protocol)
+        except Exception as error:  # a workload's own
+            work.fail(entry["key"], error)
+    fresh = {e["key"] for e in wanted if not e.get("calibration")}
+    _align(items, fresh, work.protocol.sample_floor_ns)
+    return items
 
 
-def _align(items: Mapping[str, Item], fresh: Set[str]) -> None:
+def _align(items: Mapping[str, Item], fresh: Set[str], floor_ns: int) -> None:
     """Give workloads that take about as long as one another as many inferences per clock reading.
 
     Means of two inferences are spread otherwise than single ones: copies of a network just below
-    and just above the floor of a reading differ by percents in means and quartiles.
+    and just above the floor of a reading differ by percents in means and quartiles. What takes far
+    longer than the floor is read after each inference, its copies too.
     """
     batches = [i.calibration.batch for i in items.values() if not i.circle_bytes]
     for key, item in items.items():
         own = item.calibration.batch
-        if key in fresh and not item.circle_bytes:
+        if key in fresh and not item.circle_bytes and item.latency_ns < FAR * floor_ns:
             batch = max(b for b in batches if b <= 2 * own)
             item.calibration = dataclasses.replace(item.calibration, batch=batch)
 
 
-def _time(
-    items: dict[str, Item],
-    protocol: Protocol,
-    generator: random.Random,
-    channel: Channel,
-    runtime: Any,
-) -> None:
+def _time(items: dict[str, Item], work: Work) -> None:
+    protocol, channel = work.protocol, work.channel
     gc.collect()
     gc.disable()
     before = environment.read_counters()
     begun = time.perf_counter_ns()
     extents = {k: Extent(i.size_bytes, i.circle_bytes) for k, i in items.items()}
-    order = sampling.schedule(extents, protocol, generator)
+    order = sampling.schedule(extents, protocol, work.generator)
     for number, place in enumerate(order):
-        channel.beat(LOADED + (1 - LOADED) * number / len(order))
+        work.beat(LOADED + (1 - LOADED) * number / len(order))
         # The first lap of a circle brings its weights to where those of a network would be.
         for lap in range(protocol.circle_laps + 1 if place.circle else 1):
             for key in (*place.keys, *place.beside):
@@ -121,14 +186,15 @@ def _time(
                         items[key].call()
                     else:
                         _visit(items[key], protocol, begun)
-                except Exception as error:  # as above
+                except Exception as error:  # a workload's own
                     del items[key]
-                    _fail(channel, key, error, runtime)
+                    work.fail(key, error)
     telemetry = environment.quietness(before, environment.read_counters())
     for item in items.values():
         channel.send(
             {
                 "done": item.key,
+                "round": work.round,
                 "samples_ns": item.samples_ns,
                 "at_ns": item.at_ns,
                 "calibration": dataclasses.asdict(item.calibration),
@@ -189,7 +255,7 @@ def _prepare(entry: Mapping[str, Any], runtime: Any, target: Target, protocol: P
         item.calibration = Calibration(**entry["calibration"])
         sampling.warm_up(call, item.calibration.warmup)
     elif protocol.passes and not item.circle_bytes:
-        item.calibration = sampling.calibrate(call, protocol, elapsed_ns)
+        item.calibration = sampling.calibrate(call, protocol, item.notes(elapsed_ns))
     return item
 
 
@@ -234,10 +300,3 @@ def compare(outputs: list[Any], reference: str, precision: str = "fp32") -> floa
     if not worst <= MAX_RELATIVE_ERROR.get(precision, LOOSEST):
         raise WrongOutput(f"the output differs from torch's by {worst:.2g} of its largest value")
     return worst
-
-
-def _fail(channel: Channel, key: str, error: Exception, runtime: Any) -> None:
-    kind = "wrong-output" if isinstance(error, WrongOutput) else runtime.kind_of(error)
-    if isinstance(error, MemoryError):
-        kind = "out-of-memory"
-    channel.send({"done": key, "failure": kind, "message": one_line(error)[:2000]})

@@ -7,10 +7,11 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from profiler import worker
+from profiler import devices, worker
 from profiler.sampling import Calibration, elapsed_ns
 from profiler.types import Protocol
 
+TARGET = devices.target("host/onnxruntime")
 PROTOCOL = Protocol(circles=2, circle_laps=3, passes=1, visit_samples=2)
 
 
@@ -47,7 +48,9 @@ def run(calls: Mapping[str, Callable[[], None]], circle_bytes: int) -> Channel:
     channel = Channel()
     items = {k: item(k, c, 10, circle_bytes) for k, c in calls.items()}
     items["network"] = item("network", lambda: None, 40, 0)
-    worker._time(items, PROTOCOL, random.Random(3), channel, Runtime)  # type: ignore[arg-type]
+    quick: Any = channel
+    work = worker.Work(TARGET, PROTOCOL, Runtime, quick, random.Random(3), rounds=1)
+    worker._time(items, work)
     return channel
 
 
@@ -88,6 +91,9 @@ def test_a_chain_that_fails_in_its_circle_leaves_the_others_alone() -> None:
 # Batches ------------------------------------------------------------------------------------------
 
 
+FLOOR_NS = 1000
+
+
 def calibrated(batch: int, circle_bytes: int = 0) -> worker.Item:
     found = item("any", lambda: None, 1, circle_bytes)
     found.calibration = Calibration(1, batch)
@@ -100,20 +106,33 @@ def batches(items: Mapping[str, worker.Item]) -> dict[str, int]:
 
 def test_copies_on_both_sides_of_a_threshold_get_the_same_batch() -> None:
     items = {"a": calibrated(1), "b": calibrated(2), "c": calibrated(1), "far": calibrated(90)}
-    worker._align(items, set(items))
+    worker._align(items, set(items), FLOOR_NS)
     assert batches(items) == {"a": 2, "b": 2, "c": 2, "far": 90}
+
+
+def test_what_takes_far_longer_than_the_floor_has_no_copy_below_it() -> None:
+    items = {"short": calibrated(2), "long": calibrated(1)}
+    items["long"].latency_ns = 5 * FLOOR_NS
+    worker._align(items, set(items), FLOOR_NS)
+    assert batches(items) == {"short": 2, "long": 1}
+
+
+def test_a_calibration_tells_what_an_inference_takes() -> None:
+    found = calibrated(1)
+    found.notes(lambda _, batch: 700 * batch)(found.call, 3)
+    assert found.latency_ns == 700
 
 
 def test_a_batch_that_the_store_holds_stays() -> None:
     items = {"old": calibrated(1), "new": calibrated(2)}
-    worker._align(items, {"new"})
+    worker._align(items, {"new"}, FLOOR_NS)
     assert batches(items) == {"old": 1, "new": 2}
     items = {"old": calibrated(2), "new": calibrated(1)}
-    worker._align(items, {"new"})
+    worker._align(items, {"new"}, FLOOR_NS)
     assert batches(items) == {"old": 2, "new": 2}
 
 
 def test_chains_in_circles_have_no_say_in_batches() -> None:
     items = {"a": calibrated(1), "chain": calibrated(2, circle_bytes=10)}
-    worker._align(items, set(items))
+    worker._align(items, set(items), FLOOR_NS)
     assert batches(items) == {"a": 1, "chain": 2}

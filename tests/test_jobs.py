@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import pytest
 
-from profiler import devices, jobs, measure, processes
+from profiler import devices, jobs, measure, processes, turns, worker
 from profiler.collection import Collection, Item
 from profiler.processes import Channel, Limits
 from profiler.store import Store
@@ -40,18 +40,22 @@ ONCE = Protocol(
 
 def load_then_time(job: dict[str, Any], channel: Channel) -> None:
     """Tell when this one loaded and when it was timed, by a clock that all processes share."""
-    clock = Clock(job["clock"], lambda: channel.beat(0.3))
-    clock.load()
+    clock = Clock(job["clock"], job["members"], lambda: channel.beat(0.3))
     time.sleep(job["after_s"])
-    begun = time.monotonic()
-    time.sleep(job["load_s"])
-    loaded = time.monotonic()
-    clock.start()
-    started = time.monotonic()
-    if job.get("dies"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(0.3)
-    channel.send({"done": "", "loaded": (begun, loaded), "timed": (started, time.monotonic())})
+    for number in range(job["rounds"]):
+        if number:
+            clock.stop()
+        clock.load()
+        begun = time.monotonic()
+        time.sleep(job["load_s"])
+        loaded = time.monotonic()
+        clock.start()
+        started = time.monotonic()
+        if job.get("dies") == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.3)
+        spans = {"loaded": (begun, loaded), "timed": (started, time.monotonic())}
+        channel.send({"done": "", "name": job["name"], "round": number, **spans})
 
 
 # ------------------------------------------------------------------------------------------------
@@ -60,10 +64,14 @@ def load_then_time(job: dict[str, Any], channel: Channel) -> None:
 def ran(clock: Path, *wanted: dict[str, Any]) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     tasks = []
-    for job in wanted:
-        whole = {"after_s": 0.0, "load_s": 0.6, "clock": str(clock), **job}
-        entry = "tests.test_jobs:load_then_time"
-        tasks.append(partial(processes.run, entry, whole, lines.append, PATIENT))
+
+    def run(job: dict[str, Any]) -> None:
+        processes.run("tests.test_jobs:load_then_time", job, lines.append, PATIENT)
+        turns.leave(str(clock), job["rounds"])
+
+    for number, job in enumerate(wanted):
+        shared = {"clock": str(clock), "members": len(wanted), "rounds": 1, "name": number}
+        tasks.append(partial(run, {"after_s": 0.0, "load_s": 0.6, **shared, **job}))
     processes.together(tasks)
     return [line for line in lines if "timed" in line]
 
@@ -88,14 +96,34 @@ def test_loading_overlaps(tmp_path: Path) -> None:
 
 
 def test_who_dies_with_the_clock_gives_it_back(tmp_path: Path) -> None:
-    (line,) = ran(tmp_path / "clock", {"load_s": 0.1, "dies": True}, {})
+    (line,) = ran(tmp_path / "clock", {"load_s": 0.1, "dies": 0}, {})
     assert line["timed"]
 
 
+def test_what_is_loaded_again_waits_until_all_were_timed(tmp_path: Path) -> None:
+    lines = ran(tmp_path / "clock", {"rounds": 3}, {"rounds": 3, "load_s": 0.3})
+    assert len(lines) == 6
+    for line in lines:
+        others = [o for o in lines if o is not line]
+        assert not any(overlap(line["timed"], o["timed"]) for o in others)
+        assert not any(overlap(line["timed"], o["loaded"]) for o in others)
+        beside = [o for o in others if o["name"] != line["name"] and o["round"] == line["round"]]
+        assert all(overlap(line["loaded"], o["loaded"]) for o in beside)
+
+
+@pytest.mark.parametrize("round_", [0, 1])
+def test_nobody_waits_for_who_died(tmp_path: Path, round_: int) -> None:
+    lines = ran(tmp_path / "clock", {"rounds": 3, "dies": round_}, {"rounds": 3, "load_s": 0.1})
+    assert [line["round"] for line in lines if line["name"] == 1] == [0, 1, 2]
+    assert [line["round"] for line in lines if line["name"] == 0] == list(range(round_))
+
+
 def test_without_a_file_nobody_waits() -> None:
-    alone = Clock("", lambda: pytest.fail("there is nobody to wait for"))
-    alone.load()
-    alone.start()
+    alone = Clock("", 1, lambda: pytest.fail("there is nobody to wait for"))
+    for _ in range(2):
+        alone.load()
+        alone.start()
+        alone.stop()
 
 
 def test_the_first_error_of_threads_is_raised_when_all_have_ended() -> None:
@@ -204,6 +232,56 @@ def test_one_that_has_enough_takes_no_part_any_more(tmp_path: Path) -> None:
         assert [len(store.rounds(i.key)) for i in items] == [2, 1, 2]
         assert run.progress().done == 5
         assert not run.unfinished
+
+
+def test_a_process_takes_several_rounds_of_those_that_lack_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MEMORY_SHARE", 1e-9)
+    monkeypatch.setattr(jobs, "SESSION_SIZE", 1e-2)
+    items = [item(tmp_path, n) for n in range(1, 5)]
+    items[1] = replace(items[1], most_rounds=1)
+    told: list[float] = []
+    rules = replace(ONCE, min_rounds=3, max_rounds=3)
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, rules, items, None, together=False, load_together=True)
+        run.rounds_each = 2
+        run.on_progress = lambda p: told.append(p.done / p.total)
+        measure.collect(run)
+        taken = [store.rounds(i.key) for i in items]
+        assert [len(rounds) for rounds in taken] == [3, 1, 3, 3]
+        names = [r.process.split("-") for r in taken[0]]
+        assert [n for _, n in names] == ["0", "1", "0"]
+        assert names[0][0] == names[1][0] != names[2][0]
+    assert told[-1] == 1
+    assert all(share <= 1 for share in told)
+
+
+def dies_in_its_second_round(job: dict[str, Any], channel: Channel) -> None:
+    time_items = worker._time
+
+    def time_or_die(items: dict[str, worker.Item], work: worker.Work) -> None:
+        if work.round == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time_items(items, work)
+
+    worker._time = time_or_die
+    worker.time_job(job, channel)
+
+
+def test_who_dies_in_a_later_round_keeps_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "WORKER", "tests.test_jobs:dies_in_its_second_round")
+    items = [item(tmp_path, n) for n in range(1, 4)]
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, ONCE, items, None, load_together=True, rounds_each=2)
+        measure.collect(run)
+        assert not run.failures
+        for wanted in items:
+            processes_ = [r.process.split("-") for r in store.rounds(wanted.key)]
+            assert [n for _, n in processes_] == ["0", "0"]
+            assert len({p for p, _ in processes_}) == 2
 
 
 def test_one_that_does_not_load_takes_none_with_it(

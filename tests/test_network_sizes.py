@@ -61,7 +61,6 @@ def test_of_many_chains_each_is_visited_less_often_in_six_rounds() -> None:
     assert (fewer.min_rounds, fewer.max_rounds) == (6, 6)
     assert 0 < fewer.circles < PROTOCOL.circles
     assert 0 < fewer.passes < PROTOCOL.passes
-    assert fewer.circle_laps > PROTOCOL.circle_laps, "more of a circle is timed"
     brief = for_many(BRIEF)
     assert (brief.passes, brief.circles) == (BRIEF.passes, fewer.circles)
 

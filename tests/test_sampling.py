@@ -1,6 +1,7 @@
 """Warm-up, visits and schedules, by a clock that moves only when something runs."""
 
 import itertools
+import math
 import random
 import statistics
 from collections import Counter
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.sampling import (
+    EVEN,
     TURN,
     Extent,
     Turns,
@@ -209,8 +211,19 @@ def test_every_circle_is_as_large_as_the_network_of_those_that_it_times(
         (wanted,) = {extents[k].circle_bytes for k in circle.keys}
         held = sum(extents[k].own_bytes for k in members)
         largest = max(e.own_bytes for e in circling.values())
-        assert held >= wanted - largest / 2 or len(members) == len(circling)
-        assert held <= wanted + extents[members[-1]].own_bytes / 2 or len(members) == 1
+        assert held >= (1 - EVEN) * wanted - largest / 2 or len(members) == len(circling)
+        assert held <= (1 + EVEN) * wanted + largest or len(members) == 1
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=100), st.integers(0, 100))
+def test_circles_of_many_need_no_others(sizes: list[int], seed: int) -> None:
+    """Only what is too few for a circle is filled up."""
+    extents = {str(n): Extent(size, 50) for n, size in enumerate(sizes)}
+    extents |= {f"other {n}": Extent(5, 300) for n in range(80)}
+    found = [c for c in circles(extents, random.Random(seed)) if c.keys[0].isdigit()]
+    assert len(found) <= math.ceil(sum(sizes) / 50)
+    if sum(sizes) > 4 * 50:
+        assert not any(c.beside for c in found)
 
 
 @given(EXTENTS, st.integers(0, 9), st.integers(0, 9), st.integers(0, 100))

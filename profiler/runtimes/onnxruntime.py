@@ -23,6 +23,10 @@ from profiler.sampling import Turns
 from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("onnx", "ort")
+# Where many artifacts are loaded for a short time each: what is loaded anew differs from what was
+# loaded before as much as two processes do, and loads in a third of the time, because it finds
+# memory that the system does not have to clear (docs/METHOD.md has the figures).
+ROUNDS_PER_PROCESS = 3
 UNITS = ("cpu", "xnnpack", "nnapi", "coreml", "cuda", "tensorrt", "qnn")
 PRECISIONS = ("fp32", "fp16", "int8")
 OPTIONS = {

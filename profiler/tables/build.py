@@ -42,7 +42,7 @@ TYPICAL, TYPICAL_SEED = 200, 7
 # Rows themselves repeat to one or two percent.
 SAMPLING_TARGET = 0.02
 # Chains that only show whether latency is linear in the number of blocks have fewer rounds.
-STRAIGHT_ROUNDS = 3
+STRAIGHT_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,14 +175,14 @@ def build(bench: Bench, wanted: Plan) -> LatencyTable:
     chains = {networks.sequence_name(c.blocks): c for c in wanted.chains}
     wholes = {space.text(a): space.rows(a) for a in (*wanted.references, *wanted.closure)}
     every = {k for c in chains.values() for k in c.blocks} | {k for r in wholes.values() for k in r}
-    blocks = networks.export_blocks(bench, every)
+    blocks, real_items = networks.export(bench, every, wanted.real)
     sequences = {**{n: c.blocks for n, c in chains.items()}, **wholes}
     drawn = [space.rows(a) for a in wanted.typical]
     within = circles.within(chains, drawn, {k: a.size_bytes for k, a in blocks.items()})
     items = networks.compose(bench, sequences, blocks, within)
     between = {n for n, c in chains.items() if c.between}
     items |= {n: replace(items[n], most_rounds=STRAIGHT_ROUNDS) for n in between & set(items)}
-    items |= networks.real(bench, wanted.real)
+    items |= real_items
     alone = Alone()
     if wanted.baselines:
         rows = [k for a in wanted.closure for k in space.rows(a)]

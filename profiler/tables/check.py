@@ -93,8 +93,8 @@ def check(
     space = bench.space
     references = {n.architecture: space.rows(space.parse(n.architecture)) for n in table.references}
     composed = {n: r for n, r in rows.items() if n not in real} | references
-    blocks = networks.export_blocks(bench, {k for r in composed.values() for k in r})
-    items = networks.compose(bench, composed, blocks) | networks.real(bench, real)
+    blocks, whole = networks.export(bench, {k for r in composed.values() for k in r}, real)
+    items = networks.compose(bench, composed, blocks) | whole
     canary = next((items[n] for n in references if n in items), None)
     try:
         links = [items[n] for n in references if n in items]

@@ -26,7 +26,7 @@ from profiler.types import Artifact, Failure, Format, Protocol, Round, Target, W
 # a chain would keep its weights nearer than a network does; in a circle of all chains they would be
 # further away, on a machine whose last cache holds a network (docs/METHOD.md has the figures).
 PROTOCOL = Protocol(
-    warmup_runs=2,
+    warmup_runs=1,
     warmup_floor_ns=0,
     warmup_limit_ns=20_000_000,
     sample_floor_ns=500_000,
@@ -88,7 +88,11 @@ class Bench:
 
 
 def for_many(protocol: Protocol) -> Protocol:
-    """How chains are timed when a build measures more than MANY_CHAINS of them at once."""
+    """How chains are timed when a build measures more than MANY_CHAINS of them at once.
+
+    In two circles of three laps they scatter less than in one of six, which takes hardly less time:
+    what stands around a chain and when it runs make more of a difference than laps do.
+    """
     fewer = {"passes": min(2, protocol.passes), "circles": min(2, protocol.circles)}
     laps = max(3, protocol.circle_laps)
     return dataclasses.replace(protocol, **fewer, circle_laps=laps, min_rounds=6, max_rounds=6)
@@ -105,25 +109,41 @@ def sequence_name(blocks: Sequence[str]) -> str:
     return " ".join(p[0] if len(p) == 1 else f"{len(p)}*{p[0]}" for p in parts)
 
 
-def export_blocks(bench: Bench, keys: Iterable[str]) -> dict[str, Artifact]:
-    """Every distinct block as an artifact, checked against torch; failures are kept apart.
+def export(
+    bench: Bench, keys: Iterable[str], whole: Mapping[str, Workload]
+) -> tuple[dict[str, Artifact], dict[str, Item]]:
+    """Every distinct block as an artifact, and items for networks that are exported whole.
 
-    Where the format cannot be composed of parts, sequences are exported whole instead, and no
-    block is exported.
+    Blocks are checked against torch; failures are kept apart. Where the format cannot be composed
+    of parts, sequences are exported whole instead, and no block is exported.
     """
     parts = part_format(bench)
-    if parts is None:
-        return {}
-    wanted = {k: Request(plan.block(bench.space, k).workload, parts) for k in sorted(set(keys))}
-    found = _build(bench, wanted, "exporting blocks")
+    blocks: dict[str, Request] = {}
+    if parts is not None:
+        blocks = {k: Request(plan.block(bench.space, k).workload, parts) for k in sorted(set(keys))}
+    networks = {n: Request(w, bench.format) for n, w in whole.items()}
+    # At once, so that no hand is idle while another one exports a large network.
+    requests = {f"network {n}": r for n, r in networks.items()}
+    requests |= {f"block {k}": r for k, r in blocks.items()}
+    found = _build(bench, requests, "exporting blocks")
+    made = {k: found[f"block {k}"] for k in blocks if f"block {k}" in found}
+    items = {n: found[f"network {n}"] for n in networks if f"network {n}" in found}
+    return _verified(bench, blocks, made), _items(bench, networks, items)
+
+
+def _verified(
+    bench: Bench, requests: Mapping[str, Request], found: Mapping[str, Artifact]
+) -> dict[str, Artifact]:
+    """The blocks that compute what torch does."""
     target = bench.target
-    if parts.name != bench.format.name:
-        target = dataclasses.replace(target, options={**target.options, "format": parts.name})
-    items = [Item.of(wanted[k].workload, a, target, bench.protocol) for k, a in found.items()]
+    names = {r.format.name for r in requests.values()} - {bench.format.name}
+    if names:
+        target = dataclasses.replace(target, options={**target.options, "format": names.pop()})
+    items = [Item.of(requests[k].workload, a, target, bench.protocol) for k, a in found.items()]
     wrong = jobs.verify(bench.store, target, bench.protocol, items, HANDS)
     bench.failures += wrong.values()
     bad = {f.workload.key for f in wrong.values()}
-    return {k: a for k, a in found.items() if wanted[k].workload.key not in bad}
+    return {k: a for k, a in found.items() if requests[k].workload.key not in bad}
 
 
 def part_format(bench: Bench) -> Format | None:
@@ -160,7 +180,7 @@ def _items(
     bench: Bench,
     requests: Mapping[str, Request],
     artifacts: Mapping[str, Artifact],
-    within: Mapping[str, int],
+    within: Mapping[str, int] = MappingProxyType({}),
 ) -> dict[str, Item]:
     target, rules = bench.target, bench.protocol
     return {
@@ -188,11 +208,7 @@ def _exported_whole(
 def real(bench: Bench, workloads: Mapping[str, Workload]) -> dict[str, Item]:
     """Items for whole networks that go through the exporter as they are."""
     requests = {n: Request(w, bench.format) for n, w in workloads.items()}
-    artifacts = _build(bench, requests, "exporting networks")
-    return {
-        n: Item.of(requests[n].workload, a, bench.target, bench.protocol)
-        for n, a in artifacts.items()
-    }
+    return _items(bench, requests, _build(bench, requests, "exporting networks"))
 
 
 def _build(bench: Bench, requests: Mapping[str, Request], stage: str) -> dict[str, Artifact]:
@@ -228,6 +244,10 @@ def take_rounds(
     timed beside the new ones, so that all processes can be compared.
     """
     bench.on_stage("measuring")
+    runtime = plugins.load("profiler.runtimes", bench.target.runtime)
+    rounds_each = getattr(runtime, "ROUNDS_PER_PROCESS", 1)
+    if bench.brief:
+        rounds_each = min(rounds_each, measure.WHOLE_ROUNDS)
     if bench.again:
         bench.store.put_by([i.key for i in items])
     run = Collection(
@@ -239,6 +259,7 @@ def take_rounds(
         seed=bench.seed,
         together=False,
         load_together=True,
+        rounds_each=rounds_each,
         links=list(links),
         budget_s=bench.left_s,
         on_progress=bench.on_progress,
