@@ -107,11 +107,7 @@ class Collection:
         """How many rounds of an item the next process takes."""
         most = min(self.protocol.max_rounds, item.most_rounds or self.protocol.max_rounds)
         lacking = most - self.store.valid_rounds(item.key)
-        return (
-            self.rounds_each
-            if item in self.in_every_job
-            else max(1, min(lacking, self.rounds_each))
-        )
+        return max(1, min(lacking, self.rounds_each))
 
     def fail(self, failed: Item, kind: str, message: str, log: str = "") -> None:
         """Keep that an item failed, here and in the store."""

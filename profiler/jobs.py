@@ -1,7 +1,7 @@
 """The jobs of a round: which items share a process, one process after the other, what is kept.
 
 Jobs are dealt out in pairs. Both load at the same time, on a core each; then one is timed, and when
-its process is gone the other. Where the system has no locks to wait for, each goes alone.
+it is done the other. Where the system has no locks to wait for, each goes alone.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,37 +37,66 @@ WORKER = "profiler.worker:time_job"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Items that share a process, and the seed of the order in which they are visited."""
+    """What a process loads and times, one hand after the other; `seed` decides in what order."""
 
-    items: list[Item]
+    hands: list[list[Item]]
     seed: int
+
+    @property
+    def items(self) -> list[Item]:
+        """All items, each once."""
+        return list({i.key: i for hand in self.hands for i in hand}.values())
 
 
 def dealt(run: Collection, items: Sequence[Item], number: int) -> list[list[Job]]:
-    """The jobs of a round, those together that are loaded at once."""
+    """The jobs of the next rounds, those together that are loaded at once.
+
+    A process takes one hand of one round; where it may take more rounds than one, a hand of each of
+    them, and of hands that have to wait for memory as well.
+    """
     name = f"{run.seed}-{number}"
     at_once = AT_ONCE if run.load_together else 1
-    hands = _hands(items, random.Random(name), run.in_every_job, at_once)
-    jobs = [Job(h, random.Random(f"{name}-{n}").randrange(2**31)) for n, h in enumerate(hands)]
+    count = _processes(items, at_once)
+    lacking = {i.key: run.rounds_to_take(i) for i in items}
+    rounds = []
+    for place in range(max(lacking.values(), default=0)):
+        todo = [i for i in items if lacking[i.key] > place]
+        rounds.append(_hands(todo, name, place, count, run.in_every_job))
+    if run.rounds_each > 1:
+        lanes = [[h for hands in rounds for h in hands[n::at_once]] for n in range(at_once)]
+        return [[_job_of(lane, f"{name}-{n}") for n, lane in enumerate(lanes) if any(lane)]]
+    jobs = [_job_of([h], f"{name}-{n}") for hands in rounds for n, h in enumerate(hands) if h]
     return [jobs[place : place + at_once] for place in range(0, len(jobs), at_once)]
 
 
-def _hands(
-    items: Sequence[Item], generator: random.Random, shared: Sequence[Item], at_once: int
-) -> list[list[Item]]:
-    """Deal the items out to as few processes as memory allows, at random, the shared to each.
+def _job_of(hands: Iterable[list[Item]], name: str) -> Job:
+    return Job([h for h in hands if h], random.Random(name).randrange(2**31))
 
-    If it takes several, then so many that none loads alone.
-    """
+
+def _processes(items: Sequence[Item], at_once: int) -> int:
+    """Among how many hands the items of a round are dealt out: as few as memory allows, and if
+    several, then so many that none loads alone."""
     memory = environment.memory_bytes() or 8 << 30
     limit = MEMORY_SHARE * memory / SESSION_SIZE
     size = sum(i.artifact.size_bytes for i in items)
     count = max(1, -(-size // int(limit)))
-    count += -count % at_once if count > 1 else 0
-    shuffled = sorted(items, key=lambda i: i.key)
-    generator.shuffle(shuffled)
-    hands = [shuffled[place::count] for place in range(count)]
-    return [list({i.key: i for i in [*hand, *shared]}.values()) for hand in hands if hand]
+    return count + (-count % at_once if count > 1 else 0)
+
+
+def _hands(
+    items: Sequence[Item], name: str, place: int, count: int, shared: Sequence[Item]
+) -> list[list[Item]]:
+    """Deal the items of a round out at random, the shared to each hand.
+
+    What is calibrated stays with the process that calibrated it; what stands in circles gets new
+    neighbours in every round.
+    """
+    plain = sorted((i for i in items if not i.circle_bytes), key=lambda i: i.key)
+    circling = sorted((i for i in items if i.circle_bytes), key=lambda i: i.key)
+    random.Random(name).shuffle(plain)
+    random.Random(f"{name} {place}").shuffle(circling)
+    hands = [[*plain[n::count], *circling[n::count]] for n in range(count)]
+    return [list({i.key: i for i in [*hand, *shared]}.values()) if hand else [] for hand in hands]
 
 
 def take(run: Collection, jobs: Sequence[Job], lap: str = "") -> None:
@@ -106,21 +135,20 @@ class _Together:
         run, by_key = self._run, {i.key: i for i in job.items}
         lines: list[Mapping[str, Any]] = []
         started_at, process = now(), uuid.uuid4().hex[:12]
-        expected = sum(run.rounds_to_take(i) for i in job.items)
+        expected = sum(len(hand) for hand in job.hands)
 
         def keep() -> None:
-            for number in sorted({line["round"] for line in lines}):
-                taken = [line for line in lines if line["round"] == number]
+            for number in sorted({line["hand"] for line in lines}):
+                taken = [line for line in lines if line["hand"] == number]
                 _keep(run, taken, started_at, f"{process}-{number}", self._lap)
             lines.clear()
 
         def make_job(keys: list[str]) -> dict[str, Any]:
-            entries = [
-                {**_entry(run.store, by_key[k]), "rounds": run.rounds_to_take(by_key[k])}
-                for k in keys
-            ]
-            shared = {"clock": self._clock, "members": self._members}
-            return {**_job(run.target, run.protocol, job.seed, entries), **shared}
+            entries = [_entry(run.store, by_key[k]) for k in keys]
+            wanted = set(keys)
+            hands = [[i.key for i in hand if i.key in wanted] for hand in job.hands]
+            more = {"hands": hands, "clock": self._clock, "members": self._members}
+            return {**_job(run.target, run.protocol, job.seed, entries), **more}
 
         def on_line(line: dict[str, Any]) -> None:
             with self._lock:
@@ -142,7 +170,7 @@ class _Together:
         try:
             processes.run_surviving(WORKER, by_key, make_job, on_line, on_death, limits)
         finally:
-            turns.leave(self._clock, run.rounds_each)
+            turns.leave(self._clock, len(job.hands))
         with self._lock:
             keep()
             self._shares[job.seed] = float(expected)

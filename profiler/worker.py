@@ -2,7 +2,7 @@
 
 It loads every artifact of the job, compares first outputs with the framework's, warms up, then
 visits all of them in shuffled order, a canary among them; and does all that again for every further
-round. A workload that raises becomes a failure line; one that kills the process has been announced,
+hand. A workload that raises becomes a failure line; one that kills the process has been announced,
 so the parent knows which it was.
 """
 
@@ -75,19 +75,19 @@ class Item:
 
 @dataclass
 class Work:
-    """A job in hand: what is common to its rounds, and which of them it is at."""
+    """What is common to the hands of a job, and which of them it is at."""
 
     target: Target
     protocol: Protocol
     runtime: Any
     channel: Channel
     generator: random.Random
-    rounds: int
-    round: int = 0
+    hands: int
+    hand: int = 0
 
     def beat(self, share: float) -> None:
-        """Tell how far this round is."""
-        self.channel.beat((self.round + share) / self.rounds)
+        """Tell how far this hand is."""
+        self.channel.beat((self.hand + share) / self.hands)
 
     def fail(self, key: str, error: Exception) -> None:
         """Tell what a workload's own error was, of whatever kind: it becomes a Failure."""
@@ -98,39 +98,42 @@ class Work:
 
 
 def time_job(job: Mapping[str, Any], channel: Channel) -> None:
-    """Do a job: {target, protocol, seed, items: [{key, path, reference, calibration, rounds}]}, and
-    {clock, members} if others load beside it."""
+    """Do a job: {target, protocol, seed, items: [{key, path, reference, calibration}]}.
+
+    {hands} are keys of items that are loaded and timed together, one hand after the other; without
+    them all are one. {clock, members} if others load beside it.
+    """
     target = from_json(Target, job["target"])
+    entries = {e["key"]: e for e in job["items"]}
+    hands = job.get("hands") or [list(entries)]
     work = Work(
         target,
         from_json(Protocol, job["protocol"]),
         plugins.load("profiler.runtimes", target.runtime),
         channel,
         random.Random(job["seed"]),
-        max(e.get("rounds", 1) for e in job["items"]),
+        len(hands),
     )
     clock = Clock(job.get("clock", ""), job.get("members", 1), lambda: work.beat(LOADED))
-    wanted = list(job["items"])
     items: dict[str, Item] = {}
-    for number in range(work.rounds):
-        work.round = number
+    for number, hand in enumerate(hands):
+        work.hand = number
         if number:
             clock.stop()
         clock.load()
-        # Not before, because now nobody is timed: the parent keeps the last round, and what was
-        # loaded for it is given back.
+        # Not before, because now nobody is timed: the parent keeps what the last hand gave, and
+        # what was loaded for it is given back.
         channel.send({"begins": number})
         items.clear()
-        items = _load(wanted, work)
+        items = _load([entries[k] for k in hand if k in entries], work)
         clock.start()
         _time(items, work)
-        wanted = [
-            {**e, "calibration": dataclasses.asdict(items[e["key"]].calibration)}
-            for e in wanted
-            if e["key"] in items and e.get("rounds", 1) > number + 1
-        ]
-        # Memory that was used before is used again, in another order.
-        work.generator.shuffle(wanted)
+        for key in hand:
+            if key in items:
+                calibration = dataclasses.asdict(items[key].calibration)
+                entries[key] = {**entries[key], "calibration": calibration}
+            else:
+                entries.pop(key, None)
 
 
 def _load(wanted: list[Mapping[str, Any]], work: Work) -> dict[str, Item]:
@@ -194,7 +197,7 @@ def _time(items: dict[str, Item], work: Work) -> None:
         channel.send(
             {
                 "done": item.key,
-                "round": work.round,
+                "hand": work.hand,
                 "samples_ns": item.samples_ns,
                 "at_ns": item.at_ns,
                 "calibration": dataclasses.asdict(item.calibration),

@@ -49,7 +49,7 @@ def run(calls: Mapping[str, Callable[[], None]], circle_bytes: int) -> Channel:
     items = {k: item(k, c, 10, circle_bytes) for k, c in calls.items()}
     items["network"] = item("network", lambda: None, 40, 0)
     quick: Any = channel
-    work = worker.Work(TARGET, PROTOCOL, Runtime, quick, random.Random(3), rounds=1)
+    work = worker.Work(TARGET, PROTOCOL, Runtime, quick, random.Random(3), hands=1)
     worker._time(items, work)
     return channel
 

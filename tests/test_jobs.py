@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import pytest
 
-from profiler import devices, jobs, measure, processes, turns, worker
+from profiler import devices, environment, jobs, measure, processes, turns, worker
 from profiler.collection import Collection, Item
 from profiler.processes import Channel, Limits
 from profiler.store import Store
@@ -213,6 +213,7 @@ def test_all_jobs_of_a_round_are_kept(
         dealt = jobs.dealt(run, items, 0)
         assert sum(len(pair) for pair in dealt) == 3
         assert max(len(pair) for pair in dealt) == (jobs.AT_ONCE if together else 1)
+        assert all(len(job.hands) == 1 for pair in dealt for job in pair)
         measure.collect(run)
         taken = measure.collected(run)
         assert not run.failures
@@ -250,18 +251,44 @@ def test_a_process_takes_several_rounds_of_those_that_lack_them(
         measure.collect(run)
         taken = [store.rounds(i.key) for i in items]
         assert [len(rounds) for rounds in taken] == [3, 1, 3, 3]
-        names = [r.process.split("-") for r in taken[0]]
-        assert [n for _, n in names] == ["0", "1", "0"]
-        assert names[0][0] == names[1][0] != names[2][0]
+        assert all(len({r.process for r in rounds}) == len(rounds) for rounds in taken)
+        processes_ = {r.process.partition("-")[0] for rounds in taken for r in rounds}
+        assert len(processes_) == 2 * jobs.AT_ONCE, "two pairs: one of two rounds, one of one"
     assert told[-1] == 1
     assert all(share <= 1 for share in told)
+
+
+def test_in_each_round_chains_get_new_neighbours_and_networks_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [item(tmp_path, n) for n in range(1, 41)]
+    items = [replace(i, circle_bytes=50 if n % 2 else 0) for n, i in enumerate(items)]
+    monkeypatch.setattr(environment, "memory_bytes", lambda: 10 * 3000 * 10)
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, ONCE, items, items[0], load_together=True, rounds_each=2)
+        (pair,) = jobs.dealt(run, items, 0)
+        assert [len(job.hands) for job in pair] == [8 // jobs.AT_ONCE] * jobs.AT_ONCE
+        assert sum(len(h) for job in pair for h in job.hands) >= 2 * len(items)
+        for job in pair:
+            half = len(job.hands) // 2
+            first, second = ({i.key for i in job.hands[n]} for n in (0, half))
+            plain = {i.key for i in items if not i.circle_bytes}
+            assert first & plain == second & plain != set()
+            assert first - plain != second - plain
+            assert items[0].key in first & second, "the canary is in every hand"
+        again = jobs.dealt(run, items, 0)
+        assert [[[i.key for i in h] for h in job.hands] for job in pair] == [
+            [[i.key for i in h] for h in job.hands] for job in again[0]
+        ]
+        (other,) = jobs.dealt(run, items, 1)
+        assert [i.key for i in other[0].hands[0]] != [i.key for i in pair[0].hands[0]]
 
 
 def dies_in_its_second_round(job: dict[str, Any], channel: Channel) -> None:
     time_items = worker._time
 
     def time_or_die(items: dict[str, worker.Item], work: worker.Work) -> None:
-        if work.round == 1:
+        if work.hand == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         time_items(items, work)
 
