@@ -104,7 +104,7 @@ def keep_memory() -> None:
     Fresh memory has to be cleared, and where the machine is a virtual one its host has to find it
     first: copying gigabytes through fresh buffers takes three times as long.
     """
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         library = ctypes.CDLL(None)
         library.mallopt(NO_MAPPINGS, 0)
         library.mallopt(TRIM_ABOVE, 2**31 - 1)

@@ -94,7 +94,8 @@ class Device:
 class Protocol:
     """How a workload is timed: the only knobs that measuring has.
 
-    A round is one fresh process. In a round each workload is visited `passes` times in shuffled
+    A round is one fresh process, or everything loaded anew in one that takes several
+    (`Collection.rounds_each`). In a round each workload is visited `passes` times in shuffled
     order; a visit takes `visit_samples` samples, fewer if they would exceed `visit_limit_ns`. A
     workload that is to be timed as within a network stands in `circles` circles of others whose
     weights are together as large as a network's; a circle is run through `circle_laps` times for

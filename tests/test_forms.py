@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from profiler.errors import BadModelFile, BadTarget, UnknownName
 from profiler.export_job import randomize
 from profiler.types import Format, Graph, Model
 
+ROOT = Path(__file__).resolve().parent.parent
 WORDS = st.from_regex(r"[a-z][a-z0-9_.]{0,8}", fullmatch=True)
 
 
@@ -240,10 +243,46 @@ def test_torchs_program_has_no_fusion(tmp_path: Path) -> None:
 def test_torchs_registries_are_private_names_that_are_still_there() -> None:
     """Where a torch no longer has them, every block's export takes twice as long."""
     from torch._export import utils
+    from torch._ops import OperatorBase
+    from torch.onnx._internal.exporter import _decomp
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from exporters import onnx
 
     onnx._keep_registries()
-    for kept in (ONNXRegistry.from_torchlib, utils._materialize_cpp_cia_ops):
-        assert hasattr(kept, "cache_info"), kept
+    kept = (
+        ONNXRegistry.from_torchlib,
+        utils._materialize_cpp_cia_ops,
+        utils._check_valid_to_preserve,
+    )
+    assert all(hasattr(k, "cache_info") for k in kept), kept
+    assert OperatorBase.py_impl.__module__ == "exporters.onnx"
+    assert _decomp.create_onnx_friendly_decomposition_table.__module__ == "exporters.onnx"
+
+
+def test_what_torch_looks_up_once_changes_no_graph(tmp_path: Path) -> None:
+    """Two attention blocks, one after the other: the second finds what the first has left."""
+    source = (
+        "import sys, hashlib\n"
+        "from pathlib import Path\n"
+        "from exporters import onnx\n"
+        "from profiler import export_job\n"
+        "from profiler.types import Format\n"
+        "{}\n"
+        "wanted = Format('onnx', 'fp32', onnx.OPTIONS)\n"
+        "for width in (48, 64):\n"
+        "    parameters = {{'channels': width, 'tokens': 49}}\n"
+        "    builder = 'benchmarks.blocks.efficientformer:mb3d'\n"
+        "    built = export_job.call_builder(builder, parameters)\n"
+        "    export_job.randomize(built.module.eval())\n"
+        "    out = Path(sys.argv[1], f'{{width}}.onnx')\n"
+        "    onnx.export(built, out, wanted)\n"
+        "    print('digest', hashlib.sha256(out.read_bytes()).hexdigest())\n"
+    )
+    digests = []
+    for line in ("pass", "onnx._keep_registries = lambda: None"):
+        command = [sys.executable, "-c", source.format(line), str(tmp_path)]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        digests.append([d for d in said.stdout.splitlines() if d.startswith("digest")])
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -224,3 +225,21 @@ def test_a_child_killed_before_it_announced_anything_is_started_once_more(tmp_pa
     )
     assert done == ["a", "b"]
     assert not dead
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="an allocator of glibc's is told")
+def test_a_process_keeps_the_memory_that_it_was_told_to_keep() -> None:
+    source = (
+        "from profiler import environment\n"
+        "{}\n"
+        "block = bytearray(100_000_000)\n"
+        "block[:: 1 << 12] = b'x' * len(block[:: 1 << 12])\n"
+        "del block\n"
+        "print(environment.held_bytes())"
+    )
+    held = []
+    for line in ("pass", "environment.keep_memory()"):
+        command = [sys.executable, "-c", source.format(line)]
+        said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        held.append(int(said.stdout))
+    assert held[1] - held[0] > 90_000_000

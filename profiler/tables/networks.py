@@ -41,7 +41,7 @@ PROTOCOL = Protocol(
 )
 
 # For small budgets: more rounds of fewer visits.
-BRIEF = dataclasses.replace(PROTOCOL, passes=2, circles=3)
+BRIEF = dataclasses.replace(PROTOCOL, passes=2, circles=2)
 BRIEF_S = 180.0
 
 # Of many chains each needs fewer visits: a network's error is the mean of those of its rows.
