@@ -103,11 +103,10 @@ class Collection:
         """Whether an item has all the rounds that it will get."""
         return finished(self.store.rounds(item.key), self.protocol, item.most_rounds)
 
-    def rounds_to_take(self, item: Item) -> int:
-        """How many rounds of an item the next process takes."""
-        most = min(self.protocol.max_rounds, item.most_rounds or self.protocol.max_rounds)
-        lacking = most - self.store.valid_rounds(item.key)
-        return max(1, min(lacking, self.rounds_each))
+    def rounds_to_take(self, item: Item, most: int) -> int:
+        """How many rounds of an item the next process takes, at most so many."""
+        wanted = min(self.protocol.max_rounds, item.most_rounds or self.protocol.max_rounds)
+        return max(1, min(wanted - self.store.valid_rounds(item.key), most))
 
     def fail(self, failed: Item, kind: str, message: str, log: str = "") -> None:
         """Keep that an item failed, here and in the store."""

@@ -48,16 +48,18 @@ class Job:
         return list({i.key: i for hand in self.hands for i in hand}.values())
 
 
-def dealt(run: Collection, items: Sequence[Item], number: int) -> list[list[Job]]:
-    """The jobs of the next rounds, those together that are loaded at once.
+def dealt(
+    run: Collection, items: Sequence[Item], number: int, most: int | None = None
+) -> list[list[Job]]:
+    """The jobs of the next rounds, at most so many, those together that are loaded at once.
 
     A process takes one hand of one round; where it may take more rounds than one, a hand of each of
     them, and of hands that have to wait for memory as well.
     """
     name = f"{run.seed}-{number}"
     at_once = AT_ONCE if run.load_together else 1
-    count = _processes(items, at_once)
-    lacking = {i.key: run.rounds_to_take(i) for i in items}
+    count = _hand_count(items, at_once)
+    lacking = {i.key: run.rounds_to_take(i, most or run.rounds_each) for i in items}
     rounds = []
     for place in range(max(lacking.values(), default=0)):
         todo = [i for i in items if lacking[i.key] > place]
@@ -73,7 +75,7 @@ def _job_of(hands: Iterable[list[Item]], name: str) -> Job:
     return Job([h for h in hands if h], random.Random(name).randrange(2**31))
 
 
-def _processes(items: Sequence[Item], at_once: int) -> int:
+def _hand_count(items: Sequence[Item], at_once: int) -> int:
     """Among how many hands the items of a round are dealt out: as few as memory allows, and if
     several, then so many that none loads alone."""
     memory = environment.memory_bytes() or 8 << 30

@@ -29,17 +29,20 @@ def collect(run: Collection) -> None:
     deadline = time.monotonic() + run.budget_s if run.budget_s is not None else None
     started = run.unfinished
     _remember(run, started)
+    begun, rounds = time.monotonic(), 0
     for number in range(2 * run.protocol.max_rounds + 2):
         todo = run.unfinished
-        enough = number * run.rounds_each >= WHOLE_ROUNDS
+        enough = rounds >= WHOLE_ROUNDS
         if not todo or (enough and _late(deadline)):
             return
         if run.together:
             todo = [i for i in started if i.key not in run.failures]
-        for dealt in jobs.dealt(run, todo, number):
+        most = _affordable(run.rounds_each, rounds, begun, deadline)
+        for dealt in jobs.dealt(run, todo, number, most):
             jobs.take(run, dealt)
             if enough and _late(deadline):
                 return
+        rounds += most
 
 
 def take_lap(run: Collection, items: Sequence[Item], number: int, lap: str) -> None:
@@ -51,6 +54,16 @@ def take_lap(run: Collection, items: Sequence[Item], number: int, lap: str) -> N
     _remember(run, items)
     for dealt in jobs.dealt(run, items, number):
         jobs.take(run, dealt, lap)
+
+
+def _affordable(most: int, taken: int, begun_s: float, deadline_s: float | None) -> int:
+    """How many rounds the next processes take: at most so many, and what time is left for."""
+    if deadline_s is None:
+        return most
+    if not taken:
+        return min(most, WHOLE_ROUNDS)
+    now_s = time.monotonic()
+    return max(1, min(most, int((deadline_s - now_s) / (now_s - begun_s) * taken)))
 
 
 def _late(deadline_s: float | None) -> bool:

@@ -284,6 +284,19 @@ def test_in_each_round_chains_get_new_neighbours_and_networks_stay_where_they_ar
         assert [i.key for i in other[0].hands[0]] != [i.key for i in pair[0].hands[0]]
 
 
+@pytest.mark.parametrize(
+    ("left_s", "rounds"), [(None, 3), (100.0, 3), (16.0, 3), (11.0, 2), (1.0, 1), (-5.0, 1)]
+)
+def test_a_process_takes_as_many_rounds_as_a_budget_has_time_for(
+    left_s: float | None, rounds: int
+) -> None:
+    at = time.monotonic()
+    deadline = None if left_s is None else at + left_s
+    assert measure._affordable(3, 2, at - 10, deadline) == rounds
+    assert measure._affordable(1, 2, at - 10, deadline) == 1
+    assert measure._affordable(3, 0, at, deadline) == (3 if left_s is None else 2)
+
+
 def dies_in_its_second_round(job: dict[str, Any], channel: Channel) -> None:
     time_items = worker._time
 

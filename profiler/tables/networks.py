@@ -245,9 +245,6 @@ def take_rounds(
     """
     bench.on_stage("measuring")
     runtime = plugins.load("profiler.runtimes", bench.target.runtime)
-    rounds_each = getattr(runtime, "ROUNDS_PER_PROCESS", 1)
-    if bench.brief:
-        rounds_each = min(rounds_each, measure.WHOLE_ROUNDS)
     if bench.again:
         bench.store.put_by([i.key for i in items])
     run = Collection(
@@ -259,7 +256,7 @@ def take_rounds(
         seed=bench.seed,
         together=False,
         load_together=True,
-        rounds_each=rounds_each,
+        rounds_each=getattr(runtime, "ROUNDS_PER_PROCESS", 1),
         links=list(links),
         budget_s=bench.left_s,
         on_progress=bench.on_progress,
