@@ -66,7 +66,7 @@ class Clock:
     def load(self) -> None:
         """Wait until all were timed as often as oneself, and nobody is; none will be before
         `start`."""
-        while self._file and os.fstat(self._file).st_size < self._timed * self._members:
+        while self._file is not None and os.fstat(self._file).st_size < self._timed * self._members:
             self._wait()
         self._take(exclusive=False)
 

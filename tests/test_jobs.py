@@ -324,6 +324,28 @@ def test_who_dies_in_a_later_round_keeps_the_earlier_ones(
             assert len({p for p, _ in processes_}) == 2
 
 
+def test_a_hand_is_kept_before_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = item(tmp_path, 1)
+    kept: list[int] = []
+    with Store(tmp_path / "store") as store:
+
+        def spying(entry: str, items: Any, make_job: Any, on_line: Any, *rest: Any) -> None:
+            def spy(line: dict[str, Any]) -> None:
+                on_line(line)
+                if "begins" in line:
+                    kept.append(len(store.rounds(wanted.key)))
+
+            run_surviving(entry, items, make_job, spy, *rest)
+
+        run_surviving = processes.run_surviving
+        monkeypatch.setattr(processes, "run_surviving", spying)
+        measure.collect(Collection(store, TARGET, ONCE, [wanted], None, rounds_each=2))
+        assert len(store.rounds(wanted.key)) == 2
+    assert kept == [0, 1]
+
+
 def test_one_that_does_not_load_takes_none_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

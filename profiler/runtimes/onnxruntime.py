@@ -24,7 +24,7 @@ from profiler.types import OperatorTimes, Source, Target
 
 FORMATS = ("onnx", "ort")
 # Where many artifacts are loaded for a short time each: what is loaded anew differs from what was
-# loaded before as much as two processes do, and loads in a third of the time, because it finds
+# loaded before as much as two processes do, and loads in half of the time or less, because it finds
 # memory that the system does not have to clear (docs/METHOD.md has the figures).
 ROUNDS_PER_PROCESS = 3
 UNITS = ("cpu", "xnnpack", "nnapi", "coreml", "cuda", "tensorrt", "qnn")
