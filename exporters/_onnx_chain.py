@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 # Tensors of so many numbers may say how an operator works.
 MOST_FACTORS = 8
+# What a message of protobuf may be at most, and how a field says that its length follows.
+MOST_BYTES = 2**31 - 1
+LENGTH_DELIMITED = 2
 QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
 # What ONNX Runtime's quantiser quantises only if its input is quantised already.
 LATENT = (
@@ -23,32 +27,101 @@ LATENT = (
 )
 
 
-def chained(parts: Sequence[Path]) -> Any:
-    """A ModelProto of all parts: every output feeds the next one's input of the same place.
+@dataclass
+class Chain:
+    """A ModelProto, and beside it the bytes of each of its initializers, in two pieces.
+
+    A network's weights are most of its bytes. In a ModelProto they would be copied four times and
+    more until they are in a file.
+    """
+
+    model: Any
+    values: list[tuple[memoryview, memoryview]] = field(default_factory=list)
+
+    def save(self, out: Path) -> None:
+        """Write the file. Raises ValueError where it would be larger than protobuf can read."""
+        import onnx
+
+        known = onnx.TensorProto.DESCRIPTOR.fields_by_name
+        initializer = onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"]
+        pieces: list[bytes | memoryview] = []
+        for tensor, (first, second) in zip(self.model.graph.initializer, self.values, strict=True):
+            size = len(first) + len(second)
+            begin = tensor.SerializeToString()
+            if size:
+                begin += _field(known["raw_data"], size)
+            pieces += [_field(initializer, len(begin) + size), begin, first, second]
+        rest = type(self.model)()
+        rest.CopyFrom(self.model)
+        rest.graph.ClearField("initializer")
+        pieces.insert(0, rest.graph.SerializeToString())
+        rest.ClearField("graph")
+        total = sum(map(len, pieces))
+        if total > MOST_BYTES:
+            raise ValueError(f"{total / 1e9:.1f} GB of weights are more than a file of ONNX holds")
+        with out.open("wb") as file:
+            file.write(rest.SerializeToString())
+            file.write(_field(onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"], total))
+            file.writelines(pieces)
+
+
+def _field(described: Any, size_bytes: int) -> bytes:
+    """How a field of so many bytes begins in a protobuf message."""
+    return _varint(described.number << 3 | LENGTH_DELIMITED) + _varint(size_bytes)
+
+
+def _varint(number: int) -> bytes:
+    """A number as protobuf writes it, seven bits to a byte, the lowest first."""
+    written = bytearray()
+    while number >= 0x80:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*written, number])
+
+
+@dataclass
+class _Part:
+    """A block's graph, and the bytes of its tensors by name."""
+
+    graph: Any
+    values: dict[str, memoryview]
+
+
+def chained(parts: Sequence[Path]) -> Chain:
+    """All parts as one: every output feeds the next one's input of the same place.
 
     A part that occurs several times gets weights of its own each time (the same values, rolled),
     so that no cache and no runtime can take two blocks for one.
     """
     import onnx
 
-    loaded = {path: onnx.load(str(path)) for path in dict.fromkeys(parts)}
-    whole = onnx.ModelProto()
-    whole.CopyFrom(loaded[parts[0]])
+    models = {path: onnx.load(str(path)) for path in dict.fromkeys(parts)}
+    loaded = {path: _part(model.graph) for path, model in models.items()}
+    chain = Chain(onnx.ModelProto())
+    whole = chain.model
+    whole.CopyFrom(models[parts[0]])
     for kind in ("node", "initializer", "value_info", "output"):
         whole.graph.ClearField(kind)
     flowing = [i.name for i in whole.graph.input]
     last: list[Any] = []
     for number, path in enumerate(parts):
-        part = loaded[path].graph
-        part, names = _joined(whole.graph, part, flowing)
-        _append(whole.graph, part, f"b{number}/", names, number)
-        last = list(part.output)
+        graph, names = _joined(whole.graph, loaded[path].graph, flowing)
+        _append(chain, _Part(graph, loaded[path].values), f"b{number}/", names, number)
+        last = list(graph.output)
         flowing = [names[o.name] for o in last]
     for name, described in zip(flowing, last, strict=True):
         output = whole.graph.output.add()
         output.CopyFrom(described)
         output.name = name
-    return whole
+    return chain
+
+
+def _part(graph: Any) -> _Part:
+    """Take the bytes out of a graph."""
+    values = {t.name: memoryview(t.raw_data) for t in graph.initializer}
+    for tensor in graph.initializer:
+        tensor.ClearField("raw_data")
+    return _Part(graph, values)
 
 
 def _joined(graph: Any, part: Any, flowing: Sequence[str]) -> tuple[Any, dict[str, str]]:
@@ -129,20 +202,21 @@ def _only(graph: Any, kind: str, name: str) -> Any:
     return next((n for n in graph.node if n.op_type == kind and name in n.output), None)
 
 
-def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: int) -> None:
+def _append(chain: Chain, part: _Part, prefix: str, names: dict[str, str], number: int) -> None:
+    graph = chain.model.graph
     # The scales of quantised weights and of their biases belong together.
-    scales = {i for n in part.node if n.op_type in QUANTIZING for i in n.input[1:]}
-    for tensor in part.initializer:
+    scales = {i for n in part.graph.node if n.op_type in QUANTIZING for i in n.input[1:]}
+    for tensor in part.graph.initializer:
         names[tensor.name] = prefix + tensor.name
         copy = graph.initializer.add()
         copy.CopyFrom(tensor)
         copy.name = names[tensor.name]
-        if tensor.name not in scales:
-            _roll(copy, number)
-    for node in part.node:
+        rolled = 0 if tensor.name in scales else number
+        chain.values.append(_rolled(tensor, part.values[tensor.name], rolled))
+    for node in part.graph.node:
         for name in node.output:
             names.setdefault(name, prefix + name)
-    for node in part.node:
+    for node in part.graph.node:
         copy = graph.node.add()
         copy.CopyFrom(node)
         copy.name = prefix + node.name
@@ -150,20 +224,20 @@ def _append(graph: Any, part: Any, prefix: str, names: dict[str, str], number: i
         copy.output[:] = [names[n] if n else "" for n in node.output]
 
 
-def _roll(tensor: Any, number: int) -> None:
-    """Give a tensor of weights its values in another order.
+def _rolled(tensor: Any, values: memoryview, number: int) -> tuple[memoryview, memoryview]:
+    """A tensor's values in two pieces, weights in another order: the last `number` come first.
 
     Shapes and indices stay, and so do small tensors, which may be factors of a resize.
     """
-    import numpy
     import onnx
 
-    weights: Mapping[Any, str] = {
-        onnx.TensorProto.FLOAT: "<f4",
-        onnx.TensorProto.FLOAT16: "<f2",
-        onnx.TensorProto.INT8: "i1",
+    kinds = {
+        onnx.TensorProto.FLOAT: 4,
+        onnx.TensorProto.FLOAT16: 2,
+        onnx.TensorProto.INT8: 1,
     }
-    kind = weights.get(tensor.data_type)
-    if kind and tensor.raw_data and math.prod(tensor.dims) > MOST_FACTORS:
-        values = numpy.frombuffer(tensor.raw_data, dtype=kind)
-        tensor.raw_data = numpy.roll(values, number).tobytes()
+    count = math.prod(tensor.dims)
+    if count <= MOST_FACTORS:
+        number = 0
+    place = len(values) - kinds.get(tensor.data_type, 0) * (number % max(1, count))
+    return values[place:], values[:place]

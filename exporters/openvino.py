@@ -92,11 +92,10 @@ def parts(wanted: Format) -> Format:
 def compose(parts: Sequence[Path], out: Path) -> Structure:
     """Chain ONNX files as exporters.onnx.compose does, and convert the whole."""
     import openvino
-    from onnx import save_model
 
     with tempfile.TemporaryDirectory() as name:
         graph = Path(name, "model.onnx")
-        save_model(_onnx_chain.chained(parts), str(graph))
+        _onnx_chain.chained(parts).save(graph)
         openvino.save_model(_convert(graph), str(out), compress_to_fp16=False)
     return structure(out)
 

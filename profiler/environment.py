@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -69,8 +70,10 @@ def packages() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def package_version(name: str) -> str | None:
-    """The installed version of a package, without importing it."""
+    """The installed version of a package, without importing it; looked up once, for its description
+    takes a millisecond to read."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

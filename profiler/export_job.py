@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import hashlib
 import importlib
+import itertools
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,10 +17,12 @@ from profiler import environment, plugins
 from profiler.encoding import from_json, to_json
 from profiler.errors import BadModelFile, MissingPackage, Skipped, UnsupportedOperator
 from profiler.processes import Channel, one_line
-from profiler.types import Artifact, Format, Graph, Model
+from profiler.types import Artifact, Format, Graph, Model, Structure
 from profiler.worker import random_feeds
 
 WEIGHT_SEED = 0
+# So many small blocks are exported in one go; more of them would take hardly less time for each.
+TOGETHER = 8
 # Folding a normalisation into its neighbour takes its vectors away; matrices and kernels must
 # all arrive. Anything below this share of them means that a branch was folded away.
 KEPT_SHARE = 0.98
@@ -52,7 +55,57 @@ def export_job(job: Mapping[str, Any], channel: Channel) -> None:
     itself, and leaves what is not done to a fresh one.
     """
     environment.keep_memory()
-    for number, entry in enumerate(job["items"]):
+    for number, entries in enumerate(_groups(job["items"])):
+        for line in _done_together(entries, channel) or _done_alone(entries, channel):
+            channel.send(line)
+        if (environment.held_bytes() or 0) > job["most_bytes"]:
+            return
+        if not number:
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(OBJECTS_PER_COLLECTION)
+
+
+def _groups(entries: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
+    """What is to be exported in one go."""
+    for (together, _), run in itertools.groupby(entries, lambda e: (e["together"], e["format"])):
+        alike, size = list(run), TOGETHER if together else 1
+        yield from (alike[place : place + size] for place in range(0, len(alike), size))
+
+
+def _done_together(
+    entries: Sequence[Mapping[str, Any]], channel: Channel
+) -> list[dict[str, Any]] | None:
+    """The lines of items that are exported in one go; None where they cannot be.
+
+    Whose fault it was if they could not, exporting them one by one will tell.
+    """
+    exporter = plugins.load("exporters", entries[0]["format"]["name"])
+    if not entries[0]["together"] or not hasattr(exporter, "export_together"):
+        return None
+    try:
+        built = []
+        for entry in entries:
+            channel.announce(entry["key"])
+            built.append(_built(entry))
+        models = [m for m, _ in built if isinstance(m, Model)]
+        wanted = from_json(Format, entries[0]["format"])
+        outs = [_out(e) for e in entries]
+        started = time.perf_counter_ns()
+        exporter.export_together(models, outs, wanted)
+        each_ns = (time.perf_counter_ns() - started) // len(entries)
+        return [
+            {"done": e["key"], "artifact": _described(e, *of, each_ns)}
+            for e, of in zip(entries, built, strict=True)
+        ]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # told below, of each alone
+        return None
+
+
+def _done_alone(entries: Iterable[Mapping[str, Any]], channel: Channel) -> Iterator[dict[str, Any]]:
+    for entry in entries:
         channel.announce(entry["key"])
         try:
             artifact = _export(entry)
@@ -60,15 +113,9 @@ def export_job(job: Mapping[str, Any], channel: Channel) -> None:
             raise
         except BaseException as error:  # a builder may raise anything, SystemExit included
             kind, message = _describe(error)
-            channel.send({"done": entry["key"], "failure": kind, "message": message[:2000]})
+            yield {"done": entry["key"], "failure": kind, "message": message[:2000]}
         else:
-            channel.send({"done": entry["key"], "artifact": artifact})
-        if (environment.held_bytes() or 0) > job["most_bytes"]:
-            return
-        if not number:
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(OBJECTS_PER_COLLECTION)
+            yield {"done": entry["key"], "artifact": artifact}
 
 
 def _describe(error: BaseException) -> tuple[str, str]:
@@ -104,41 +151,64 @@ def _data_dependent(said: str) -> str:
 
 
 def _export(entry: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = from_json(Format, entry["format"])
+    wanted, out = from_json(Format, entry["format"]), _out(entry)
     exporter = plugins.load("exporters", wanted.name)
-    out = Path(entry["folder"]) / f"model{exporter.SUFFIX}"
-    reference = ""
-    started = time.perf_counter_ns()
     if entry["parts"]:
+        started = time.perf_counter_ns()
         structure = exporter.compose([Path(p) for p in entry["parts"]], out)
-        expected = entry["model_parameters"]
+        took_ns = time.perf_counter_ns() - started
+        return _artifact(entry, structure, entry["model_parameters"], "", took_ns)
+    built, reference = _built(entry)
+    started = time.perf_counter_ns()
+    if isinstance(built, Graph):
+        exporter.adopt(built, out, wanted)
     else:
-        built = call_builder(entry["builder"], entry["parameters"])
-        if isinstance(built, Graph):
-            exporter.adopt(built, out, wanted)
-            structure = exporter.structure(out)
-            expected = structure.parameters
-        else:
-            if not entry["builder"].startswith(KEEPS_WEIGHTS):
-                built.module.eval()
-                randomize(built.module)
-                settle(built)
-            reference = _write_reference(built, out.parent / "reference.npz")
-            started = time.perf_counter_ns()
-            exporter.export(built, out, wanted)
-            structure = exporter.structure(out)
-            expected = _check_weights(built.module, structure.parameters)
-    took_ns = time.perf_counter_ns() - started
+        exporter.export(built, out, wanted)
+    return _described(entry, built, reference, time.perf_counter_ns() - started)
+
+
+def _out(entry: Mapping[str, Any]) -> Path:
+    exporter = plugins.load("exporters", entry["format"]["name"])
+    return Path(entry["folder"]) / f"model{exporter.SUFFIX}"
+
+
+def _built(entry: Mapping[str, Any]) -> tuple[Model | Graph, str]:
+    """A model with weights of ours, and the file of what torch computes with it."""
+    built = call_builder(entry["builder"], entry["parameters"])
+    if isinstance(built, Graph):
+        return built, ""
+    if not entry["builder"].startswith(KEEPS_WEIGHTS):
+        built.module.eval()
+        randomize(built.module)
+        settle(built)
+    return built, _write_reference(built, Path(entry["folder"]) / "reference.npz")
+
+
+def _described(
+    entry: Mapping[str, Any], built: Model | Graph, reference: str, took_ns: int
+) -> dict[str, Any]:
+    """The artifact that was exported, with what the weights in it show. Raises FoldedAway."""
+    structure = plugins.load("exporters", entry["format"]["name"]).structure(_out(entry))
+    expected = structure.parameters
+    if isinstance(built, Model):
+        expected = _check_weights(built.module, structure.parameters)
+    return _artifact(entry, structure, expected, reference, took_ns)
+
+
+def _artifact(
+    entry: Mapping[str, Any], structure: Structure, expected: int, reference: str, took_ns: int
+) -> dict[str, Any]:
+    out = _out(entry)
     files = sorted(p for p in out.parent.rglob("*") if p.is_file() and p.name != "reference.npz")
     artifact = Artifact(
         path=str(out),
-        format=wanted,
+        format=from_json(Format, entry["format"]),
         # The chains of a table are gigabytes, which nobody has to read for this.
         digest=entry["digest"] or _content_digest(out.parent, files),
         size_bytes=sum(f.stat().st_size for f in files),
         model_parameters=expected,
         structure=structure,
-        exporter=exporter.versions(),
+        exporter=plugins.load("exporters", entry["format"]["name"]).versions(),
         reference=reference,
         export_ns=took_ns,
     )

@@ -41,11 +41,15 @@ ENOUGH = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """An artifact that is wanted: a workload to export, or parts to chain."""
+    """An artifact that is wanted: a workload to export, or parts to chain.
+
+    What is small, and one of many, may be exported `together` with others.
+    """
 
     workload: Workload
     format: Format
     parts: tuple[Artifact, ...] = ()
+    together: bool = False
 
     @property
     def recipe(self) -> str:
@@ -258,6 +262,7 @@ def _entry(key: str, request: Request, folder: Path) -> dict[str, Any]:
         "parameters": dict(request.workload.parameters),
         "format": to_json(request.format),
         "parts": [p.path for p in request.parts],
+        "together": request.together,
         "digest": request.composition if request.parts else "",
         "model_parameters": sum(p.model_parameters for p in request.parts),
         "folder": str(folder),

@@ -120,14 +120,15 @@ def export(
     parts = part_format(bench)
     blocks: dict[str, Request] = {}
     if parts is not None:
-        blocks = {k: Request(plan.block(bench.space, k).workload, parts) for k in sorted(set(keys))}
+        found = {k: plan.block(bench.space, k).workload for k in sorted(set(keys))}
+        blocks = {k: Request(w, parts, together=True) for k, w in found.items()}
     networks = {n: Request(w, bench.format) for n, w in whole.items()}
     # At once, so that no hand is idle while another one exports a large network.
     requests = {f"network {n}": r for n, r in networks.items()}
     requests |= {f"block {k}": r for k, r in blocks.items()}
-    found = _build(bench, requests, "exporting blocks")
-    made = {k: found[f"block {k}"] for k in blocks if f"block {k}" in found}
-    items = {n: found[f"network {n}"] for n in networks if f"network {n}" in found}
+    built = _build(bench, requests, "exporting blocks")
+    made = {k: built[f"block {k}"] for k in blocks if f"block {k}" in built}
+    items = {n: built[f"network {n}"] for n in networks if f"network {n}" in built}
     return _verified(bench, blocks, made), _items(bench, networks, items)
 
 
