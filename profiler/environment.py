@@ -141,6 +141,12 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
+def last_cache_bytes() -> int | None:
+    """The size of the processor's last cache; None where the system does not tell."""
+    sizes = [s.removesuffix("K") for s in list(_caches().values())[-1:]]
+    return int(sizes[0]) << 10 if sizes and sizes[0].isdigit() else None
+
+
 def _caches() -> dict[str, str]:
     caches = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):

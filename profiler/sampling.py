@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from profiler.statistics import median
 from profiler.types import Protocol
@@ -20,6 +20,9 @@ STEADY = 0.02
 # How far a circle's bytes may be from those of the network: those that a block occurs in differ by
 # more.
 EVEN = 0.25
+# What reads so many times the bytes of the last cache leaves nothing of itself there: run again, it
+# takes as long as after anything else (docs/METHOD.md has the figures).
+EMPTIES = 3
 TURN = 4
 
 
@@ -103,12 +106,19 @@ def warm_up(call: Call, count: int) -> None:
         call()
 
 
-def visit(call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed_ns) -> list[int]:
+def visit(
+    call: Call,
+    batch: int,
+    protocol: Protocol,
+    elapsed: Elapsed = elapsed_ns,
+    untimed: bool = True,
+) -> list[int]:
     """One visit: an untimed run to bring the workload's own code back, then timed samples.
 
     Returns nanoseconds per inference; each sample spans `batch` inferences.
     """
-    call()
+    if untimed:
+        call()
     samples: list[int] = []
     spent = 0
     while len(samples) < protocol.visit_samples:
@@ -124,12 +134,14 @@ def visit(call: Call, batch: int, protocol: Protocol, elapsed: Elapsed = elapsed
 class Place:
     """What runs at one place of a schedule: one workload, or a circle of several.
 
-    In a circle those `beside` run along without being timed.
+    In a circle those `beside` run along without being timed. What is `untimed` begins with a run or
+    a lap that is not timed.
     """
 
     keys: tuple[str, ...]
     beside: tuple[str, ...] = ()
     circle: bool = False
+    untimed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +153,15 @@ class Extent:
 
 
 def schedule(
-    extents: Mapping[str, Extent], protocol: Protocol, generator: random.Random
+    extents: Mapping[str, Extent],
+    protocol: Protocol,
+    generator: random.Random,
+    cache_bytes: float = math.inf,
 ) -> list[Place]:
-    """The order of visits, in shuffled passes: single workloads and circles of several."""
+    """The order of visits, in shuffled passes: single workloads and circles of several.
+
+    Where there are circles, what empties a cache of so many bytes by itself has no untimed run.
+    """
     plain = sorted(k for k, e in extents.items() if not e.circle_bytes)
     order: list[Place] = []
     passes = max(protocol.passes, protocol.circles)
@@ -155,7 +173,13 @@ def schedule(
             due += circles(extents, generator)
         generator.shuffle(due)
         order += due
-    return order
+    if not protocol.circles:
+        return order
+    return [replace(p, untimed=_bytes(p, extents) < EMPTIES * cache_bytes) for p in order]
+
+
+def _bytes(place: Place, extents: Mapping[str, Extent]) -> int:
+    return sum(extents[k].own_bytes for k in (*place.keys, *place.beside))
 
 
 def _is_due(number: int, wanted: int, passes: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Set
@@ -175,20 +176,22 @@ def _time(items: dict[str, Item], work: Work) -> None:
     before = environment.read_counters()
     begun = time.perf_counter_ns()
     extents = {k: Extent(i.size_bytes, i.circle_bytes) for k, i in items.items()}
-    order = sampling.schedule(extents, protocol, work.generator)
+    cache_bytes = environment.last_cache_bytes() or math.inf
+    order = sampling.schedule(extents, protocol, work.generator, cache_bytes)
     for number, place in enumerate(order):
         work.beat(LOADED + (1 - LOADED) * number / len(order))
         # The first lap of a circle brings its weights to where those of a network would be.
-        for lap in range(protocol.circle_laps + 1 if place.circle else 1):
+        untimed = int(place.circle and place.untimed)
+        for lap in range(protocol.circle_laps + untimed if place.circle else 1):
             for key in (*place.keys, *place.beside):
                 if key not in items:
                     continue
                 channel.announce(key)
                 try:
-                    if place.circle and (not lap or key in place.beside):
+                    if lap < untimed or key in place.beside:
                         items[key].call()
                     else:
-                        _visit(items[key], protocol, begun)
+                        _visit(items[key], protocol, begun, place.untimed)
                 except Exception as error:  # a workload's own
                     del items[key]
                     work.fail(key, error)
@@ -212,13 +215,13 @@ def _time(items: dict[str, Item], work: Work) -> None:
         )
 
 
-def _visit(item: Item, protocol: Protocol, begun: int) -> None:
+def _visit(item: Item, protocol: Protocol, begun: int, untimed: bool) -> None:
     """One visit; in a circle a single timed run."""
     at = time.perf_counter_ns() - begun
     if item.circle_bytes:
         taken = [max(1, item.elapsed_ns(item.call, 1))]
     else:
-        taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns)
+        taken = sampling.visit(item.call, batch_of(item), protocol, item.elapsed_ns, untimed)
     item.samples_ns += taken
     item.at_ns += [at] * len(taken)
 

@@ -94,7 +94,7 @@ def for_many(protocol: Protocol) -> Protocol:
     what stands around a chain and when it runs make more of a difference than laps do.
     """
     fewer = {"passes": min(2, protocol.passes), "circles": min(2, protocol.circles)}
-    laps = max(3, protocol.circle_laps)
+    laps = max(4, protocol.circle_laps)
     return dataclasses.replace(protocol, **fewer, circle_laps=laps, min_rounds=6, max_rounds=6)
 
 
