@@ -32,6 +32,8 @@ CANARY_SHARE = 0.2
 SESSION_SIZE = 2.5
 MEMORY_SHARE = 0.25
 AT_ONCE = 2 if turns.AVAILABLE else 1
+# So many items are shared out to all that load at once, each of which has enough for its circles.
+SHARED_OUT = 48
 WORKER = "profiler.worker:time_job"
 
 
@@ -59,6 +61,8 @@ def dealt(
     name = f"{run.seed}-{number}"
     at_once = AT_ONCE if run.load_together else 1
     count = _hand_count(items, at_once)
+    if run.rounds_each > 1 and len(items) >= SHARED_OUT:
+        count = max(count, at_once)
     lacking = {i.key: run.rounds_to_take(i, most or run.rounds_each) for i in items}
     rounds = []
     for place in range(max(lacking.values(), default=0)):

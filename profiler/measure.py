@@ -21,7 +21,8 @@ WHOLE_ROUNDS = 2
 
 
 def collect(run: Collection) -> None:
-    """Take rounds until every item is finished, has failed, or the budget is spent: at least two.
+    """Take rounds until every item is finished, has failed, or another round would go beyond the
+    budget: at least two.
 
     With `together` all items that lack rounds at the start go on until the last is finished, so
     that they share their processes; otherwise each drops out when it has enough.
@@ -38,6 +39,8 @@ def collect(run: Collection) -> None:
         if run.together:
             todo = [i for i in started if i.key not in run.failures]
         most = _affordable(run.rounds_each, rounds, begun, deadline)
+        if not most:
+            return
         for dealt in jobs.dealt(run, todo, number, most):
             jobs.take(run, dealt)
             if enough and _late(deadline):
@@ -57,13 +60,13 @@ def take_lap(run: Collection, items: Sequence[Item], number: int, lap: str) -> N
 
 
 def _affordable(most: int, taken: int, begun_s: float, deadline_s: float | None) -> int:
-    """How many rounds the next processes take: at most so many, and what time is left for."""
+    """How many rounds the next processes take: at most so many, and those that time is left for."""
     if deadline_s is None:
         return most
-    if not taken:
-        return min(most, WHOLE_ROUNDS)
+    if taken < WHOLE_ROUNDS:
+        return min(most, WHOLE_ROUNDS - taken)
     now_s = time.monotonic()
-    return max(1, min(most, int((deadline_s - now_s) / (now_s - begun_s) * taken)))
+    return max(0, min(most, int((deadline_s - now_s) / (now_s - begun_s) * taken)))
 
 
 def _late(deadline_s: float | None) -> bool:

@@ -170,7 +170,7 @@ def schedule(
         if _is_due(number, protocol.passes, passes):
             due += [Place((key,)) for key in plain]
         if _is_due(number, protocol.circles, passes):
-            due += circles(extents, generator)
+            due += circles(extents, generator, cache_bytes)
         generator.shuffle(due)
         order += due
     if not protocol.circles:
@@ -187,12 +187,14 @@ def _is_due(number: int, wanted: int, passes: int) -> bool:
     return (number + 1) * wanted // passes > number * wanted // passes
 
 
-def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Place]:
+def circles(
+    extents: Mapping[str, Extent], generator: random.Random, cache_bytes: float = math.inf
+) -> list[Place]:
     """Workloads that are timed within networks of one size, dealt at random into circles.
 
     A circle's bytes are about those of the network: run one after the other, each finds its weights
     as far away as the rest of a network leaves them. What is too few for a circle is filled up with
-    others.
+    others, until it empties the cache as well as that network does.
     """
     found = []
     for wanted in sorted({e.circle_bytes for e in extents.values()} - {0}):
@@ -201,7 +203,8 @@ def circles(extents: Mapping[str, Extent], generator: random.Random) -> list[Pla
         for timed in _parts(keys, wanted * (1 + EVEN), extents):
             others = sorted(k for k, e in extents.items() if e.circle_bytes and k not in timed)
             generator.shuffle(others)
-            found.append(Place(timed, _besides(timed, others, wanted, extents), circle=True))
+            beside = _besides(timed, others, min(wanted, EMPTIES * cache_bytes), extents)
+            found.append(Place(timed, beside, circle=True))
     return found
 
 
@@ -221,7 +224,7 @@ def _parts(
 
 
 def _besides(
-    timed: Sequence[str], others: Iterable[str], wanted: int, extents: Mapping[str, Extent]
+    timed: Sequence[str], others: Iterable[str], wanted: float, extents: Mapping[str, Extent]
 ) -> tuple[str, ...]:
     """What fills a circle up to its bytes, to within half a workload, where it lacks many."""
     held = sum(extents[k].own_bytes for k in timed)

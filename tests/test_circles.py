@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from profiler import devices, worker
+import pytest
+
+from profiler import devices, environment, worker
 from profiler.sampling import Calibration, elapsed_ns
 from profiler.types import Protocol
 
@@ -47,7 +50,7 @@ def run(calls: Mapping[str, Callable[[], None]], circle_bytes: int) -> Channel:
     """A process with these chains of 10 bytes each, and one network."""
     channel = Channel()
     items = {k: item(k, c, 10, circle_bytes) for k, c in calls.items()}
-    items["network"] = item("network", lambda: None, 40, 0)
+    items["network"] = item("network", calls.get("network", lambda: None), 40, 0)
     quick: Any = channel
     work = worker.Work(TARGET, PROTOCOL, Runtime, quick, random.Random(3), hands=1)
     worker._time(items, work)
@@ -67,6 +70,20 @@ def test_a_circle_is_run_through_once_more_than_it_is_timed() -> None:
     for half in (first, second):
         assert half == half[:4] * 4, "the same circle, lap after lap"
         assert sorted(half[:4]) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(("cache_bytes", "untimed"), [(None, 1), (14, 1), (13, 0)])
+def test_what_empties_the_cache_is_timed_from_its_first_lap_on(
+    cache_bytes: int | None, untimed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "last_cache_bytes", lambda: cache_bytes)
+    log: list[str] = []
+    calls = {k: lambda k=k: log.append(k) for k in ["a", "b", "c", "d", "network"]}  # type: ignore[misc]
+    found = run(calls, 40)
+    assert Counter(log) == {**dict.fromkeys("abcd", 2 * (3 + untimed)), "network": 2 + untimed}
+    for key in "abcd":
+        assert len(found.lines[key]["samples_ns"]) == 2 * 3
+    assert len(found.lines["network"]["samples_ns"]) == 2
 
 
 def test_between_two_runs_of_a_chain_lies_as_much_as_a_network_holds() -> None:

@@ -285,7 +285,7 @@ def test_in_each_round_chains_get_new_neighbours_and_networks_stay_where_they_ar
 
 
 @pytest.mark.parametrize(
-    ("left_s", "rounds"), [(None, 3), (100.0, 3), (16.0, 3), (11.0, 2), (1.0, 1), (-5.0, 1)]
+    ("left_s", "rounds"), [(None, 3), (100.0, 3), (16.0, 3), (11.0, 2), (4.0, 0), (-5.0, 0)]
 )
 def test_a_process_takes_as_many_rounds_as_a_budget_has_time_for(
     left_s: float | None, rounds: int
@@ -293,8 +293,48 @@ def test_a_process_takes_as_many_rounds_as_a_budget_has_time_for(
     at = time.monotonic()
     deadline = None if left_s is None else at + left_s
     assert measure._affordable(3, 2, at - 10, deadline) == rounds
-    assert measure._affordable(1, 2, at - 10, deadline) == 1
+    assert measure._affordable(1, 2, at - 10, deadline) == min(1, rounds)
     assert measure._affordable(3, 0, at, deadline) == (3 if left_s is None else 2)
+    assert measure._affordable(3, 1, at, deadline) == (3 if left_s is None else 1)
+
+
+def test_no_round_is_begun_that_would_go_beyond_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = replace(ONCE, min_rounds=8, max_rounds=8)
+    now_s = [100.0]
+
+    def take(*_: object) -> None:
+        now_s[0] += 10
+
+    monkeypatch.setattr(measure.jobs, "take", take)
+    monkeypatch.setattr(measure.time, "monotonic", lambda: now_s[0])
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, rules, [item(tmp_path, 1)], None, budget_s=37.0)
+        measure.collect(run)
+    assert now_s[0] == 130.0
+
+
+@pytest.mark.parametrize("rounds_each", [1, 2])
+def test_many_items_are_shared_out_to_all_that_load_at_once(
+    tmp_path: Path, rounds_each: int
+) -> None:
+    """A process that took them all would load on one core, and the other would be idle."""
+    items = [item(tmp_path, n) for n in range(jobs.SHARED_OUT)]
+    with Store(tmp_path / "store") as store:
+        run = Collection(store, TARGET, ONCE, items, items[0], load_together=True)
+        run.rounds_each = rounds_each
+        (pair,) = jobs.dealt(run, items, 0)
+        few = jobs.dealt(run, items[1:], 0)
+    if rounds_each == 1:
+        assert [len(job.items) for job in pair] == [len(items)] * len(pair)
+        return
+    assert len(pair) == jobs.AT_ONCE
+    assert len(few[0]) == 1
+    for hands in zip(*(job.hands for job in pair), strict=True):
+        held = [{i.key for i in hand} for hand in hands]
+        assert set.union(*held) == {i.key for i in items}
+        assert set.intersection(*held) == {items[0].key}
 
 
 def dies_in_its_second_round(job: dict[str, Any], channel: Channel) -> None:

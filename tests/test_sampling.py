@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.sampling import (
+    EMPTIES,
     EVEN,
     TURN,
     Extent,
@@ -224,6 +225,33 @@ def test_circles_of_many_need_no_others(sizes: list[int], seed: int) -> None:
     assert len(found) <= math.ceil(sum(sizes) / 50)
     if sum(sizes) > 4 * 50:
         assert not any(c.beside for c in found)
+
+
+@given(EXTENTS, st.integers(0, 40), st.integers(0, 1000))
+def test_a_circle_is_filled_until_it_empties_the_cache_or_is_as_large_as_the_network(
+    extents: dict[str, Extent], cache_bytes: int, seed: int
+) -> None:
+    for circle in circles(extents, random.Random(seed), cache_bytes):
+        (network,) = {extents[k].circle_bytes for k in circle.keys}
+        wanted = min(network, EMPTIES * cache_bytes)
+        timed = sum(extents[k].own_bytes for k in circle.keys)
+        if timed >= (1 - EVEN) * wanted:
+            assert not circle.beside
+        else:
+            held = timed + sum(extents[k].own_bytes for k in circle.beside)
+            assert held <= wanted + max(extents[k].own_bytes for k in circle.beside or circle.keys)
+
+
+@given(EXTENTS, st.integers(1, 40), st.booleans(), st.integers(0, 100))
+def test_what_empties_the_cache_by_itself_has_no_untimed_run(
+    extents: dict[str, Extent], cache_bytes: int, table: bool, seed: int
+) -> None:
+    protocol = Protocol(passes=2, circles=2 if table else 0)
+    for place in schedule(extents, protocol, random.Random(seed), cache_bytes):
+        held = sum(extents[k].own_bytes for k in (*place.keys, *place.beside))
+        assert place.untimed == (not table or held < EMPTIES * cache_bytes)
+    for place in schedule(extents, protocol, random.Random(seed)):
+        assert place.untimed, "of a cache that nobody knows"
 
 
 @given(EXTENTS, st.integers(0, 9), st.integers(0, 9), st.integers(0, 100))

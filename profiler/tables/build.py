@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -188,6 +188,8 @@ def build(bench: Bench, wanted: Plan) -> LatencyTable:
         rows = [k for a in wanted.closure for k in space.rows(a)]
         alone = baselines.isolate(bench, rows, blocks)
         items |= alone.items
+    # Before the rounds, which have what a budget leaves.
+    sizes = _sizes(bench, {k for c in wanted.chains for k in c.counted}) if wanted.sizes else {}
     references = [space.text(a) for a in wanted.references]
     canary = next((items[n] for n in references if n in items), None)
     try:
@@ -209,9 +211,8 @@ def build(bench: Bench, wanted: Plan) -> LatencyTable:
         "speed_moved": round(drift.moved(rounds), 4),
         **_spent(bench, rounds),
     }
-    table = replace(table, provenance={**table.provenance, **spent})
-    if wanted.sizes:
-        table = _sized(bench, table)
+    sized = {k: replace(e, size=sizes.get(k)) for k, e in table.entries.items()}
+    table = replace(table, entries=sized, provenance={**table.provenance, **spent})
     polished = estimate.polish(by_name)
     if wanted.baselines:
         whole = {space.text(a): space.rows(a) for a in wanted.closure}
@@ -235,15 +236,15 @@ def _spent(bench: Bench, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any
     }
 
 
-def _sized(bench: Bench, table: LatencyTable) -> LatencyTable:
-    """The table with what each row is: parameters, multiply-adds, activations, peak memory."""
+def _sizes(bench: Bench, rows: Set[str]) -> Mapping[str, Size]:
+    """What the rows are, and all that lie between them: parameters, multiply-adds, memory."""
+    between = Interpolation(dict.fromkeys(rows, 1.0))
+    keys = {*rows, *(k for k in bench.space.keys if between.at(k) is not None)}
     bench.on_stage("counting sizes")
-    found = counting.sizes(bench.space, table.entries, hands=networks.HANDS)
-    known = {k: v for k, v in found.items() if isinstance(v, Size)}
+    found = counting.sizes(bench.space, sorted(keys - bench.sizes.keys()), hands=networks.HANDS)
     bench.failures += [v for v in found.values() if not isinstance(v, Size)]
-    return replace(
-        table, entries={k: replace(e, size=known.get(k)) for k, e in table.entries.items()}
-    )
+    bench.sizes |= {k: v for k, v in found.items() if isinstance(v, Size)}
+    return bench.sizes
 
 
 def _why(bench: Bench, what: str) -> str:

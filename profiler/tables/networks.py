@@ -18,6 +18,7 @@ from profiler.exporting import Request
 from profiler.spaces import Space
 from profiler.store import Store, now
 from profiler.tables import plan
+from profiler.tables.table import Size
 from profiler.types import Artifact, Failure, Format, Protocol, Round, Target, Workload
 
 # Rounds of tables: few short visits in many fresh processes, because processes differ more than
@@ -66,6 +67,7 @@ class Bench:
     on_progress: Callable[[Progress], None] = lambda _: None
     failures: list[Failure] = field(default_factory=list)
     composed: list[Artifact] = field(default_factory=list)
+    sizes: dict[str, Size] = field(default_factory=dict)
     begun_s: float = field(default_factory=time.monotonic)
     begun_at: str = field(default_factory=now)
 
