@@ -20,9 +20,9 @@ STEADY = 0.02
 # How far a circle's bytes may be from those of the network: those that a block occurs in differ by
 # more.
 EVEN = 0.25
-# What reads so many times the bytes of the last cache leaves nothing of itself there: run again, it
-# takes as long as after anything else (docs/METHOD.md has the figures).
-EMPTIES = 3
+# What reads so many times the bytes of the last cache leaves next to nothing of itself there: run
+# again, it takes as long as after anything else, to 0.2 % (docs/METHOD.md has the figures).
+EMPTIES = 2
 TURN = 4
 
 

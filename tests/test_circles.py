@@ -72,7 +72,7 @@ def test_a_circle_is_run_through_once_more_than_it_is_timed() -> None:
         assert sorted(half[:4]) == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize(("cache_bytes", "untimed"), [(None, 1), (14, 1), (13, 0)])
+@pytest.mark.parametrize(("cache_bytes", "untimed"), [(None, 1), (21, 1), (20, 0)])
 def test_what_empties_the_cache_is_timed_from_its_first_lap_on(
     cache_bytes: int | None, untimed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,7 +42,7 @@ PROTOCOL = Protocol(
 )
 
 # For small budgets: more rounds of fewer visits.
-BRIEF = dataclasses.replace(PROTOCOL, passes=2, circles=2)
+BRIEF = dataclasses.replace(PROTOCOL, passes=2, circles=4, circle_laps=1)
 BRIEF_S = 180.0
 
 # Of many chains each needs fewer visits: a network's error is the mean of those of its rows.
@@ -92,11 +92,11 @@ class Bench:
 def for_many(protocol: Protocol) -> Protocol:
     """How chains are timed when a build measures more than MANY_CHAINS of them at once.
 
-    In two circles of three laps they scatter less than in one of six, which takes hardly less time:
-    what stands around a chain and when it runs make more of a difference than laps do.
+    In three circles of three laps they scatter less than in two of four, which takes hardly less
+    time: what stands around a chain and when it runs make more of a difference than laps do.
     """
-    fewer = {"passes": min(2, protocol.passes), "circles": min(2, protocol.circles)}
-    laps = max(4, protocol.circle_laps)
+    fewer = {"passes": min(2, protocol.passes), "circles": min(3, protocol.circles)}
+    laps = max(3, protocol.circle_laps)
     return dataclasses.replace(protocol, **fewer, circle_laps=laps, min_rounds=6, max_rounds=6)
 
 
