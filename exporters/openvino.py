@@ -95,8 +95,10 @@ def compose(parts: Sequence[Path], out: Path) -> Structure:
 
     with tempfile.TemporaryDirectory() as name:
         graph = Path(name, "model.onnx")
-        _onnx_chain.chained(parts).save(graph)
+        chain = _onnx_chain.chained(parts)
+        chain.save(graph)
         openvino.save_model(_convert(graph), str(out), compress_to_fp16=False)
+        _sources.write(out, _sources.of_onnx(chain.model))
     return structure(out)
 
 

@@ -37,6 +37,7 @@ def render(table: LatencyTable, findings: Sequence[Finding], path: str) -> str:
         _closure(table, path),
         _blocks(table, path),
         _entries(table, path),
+        _boundaries(table),
         _findings(findings, path),
         _provenance(table, page_again),
     )
@@ -59,6 +60,7 @@ def _head(table: LatencyTable, findings: Sequence[Finding]) -> str:
     entries = len(table.entries)
     links = (
         ("closure", "Can it be trusted?"), ("blocks", "Time over width"), ("entries", "Entries"),
+        *((("boundaries", "Boundaries"),) if table.boundaries else ()),
         ("lint", "What is wrong"), ("provenance", "Provenance and method"),
     )  # fmt: skip
     return f"""<header>
@@ -177,6 +179,35 @@ def _cells(entry: Entry, sized: bool) -> list[Cell]:
 
 def _ms(ns: int) -> Figure:
     return Figure(fixed(ns / 1e6, 4), ns)
+
+
+def _boundaries(table: LatencyTable) -> str:
+    if not table.boundaries:
+        return ""
+    rows: list[list[Cell]] = [
+        [
+            b.row,
+            b.operator,
+            b.category,
+            Figure(f"{b.count:g}", b.count),
+            _ms(b.ns),
+            _share(b.ns, table.entries.get(b.row)),
+        ]
+        for b in table.boundaries
+    ]
+    head = ("row", "operator", "kind", "times", "time (ms)", "of the entry (%)")
+    return f"""<section id="boundaries">
+<h2>Boundaries</h2>
+<p>Changes of layout and of precision that the engine inserts between the blocks of a network, in
+the rows of two of the networks that fix the table's scale, by the engine's own profiler. Their time
+is within the entry of the row for whose sake they happen; a prediction adds nothing for them.</p>
+{html.data_table("Boundaries", head, rows)}
+</section>"""
+
+
+def _share(ns: int, entry: Entry | None) -> Figure:
+    share = 100 * ns / entry.ns if entry else None
+    return Figure("" if share is None else fixed(share, 1), share)
 
 
 # The end ----------------------------------------------------------------------------------------

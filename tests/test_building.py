@@ -115,6 +115,18 @@ def test_a_released_network_goes_through_the_exporter_whole(built: Path) -> None
     assert small["measured_ns"] > 0
 
 
+def test_changes_of_layout_are_told_apart_within_the_rows_that_make_them(built: Path) -> None:
+    table = json.loads((built / "tiny.json").read_text())
+    entries = {e["key"]: e for e in table["entries"]}
+    found = table["boundaries"]
+    assert found
+    for boundary in found:
+        # Between convolutions maps are in blocks of channels, before the classifier they are not.
+        assert boundary["row"].startswith("closing/"), boundary
+        assert boundary["operator"] == "ReorderOutput"
+        assert 0 < boundary["ns"] < entries[boundary["row"]]["high_ns"]
+
+
 def test_what_is_built_is_not_measured_again(built: Path, checkout: Path) -> None:
     before = rounds(built, "true")
     again = start(checkout, built, *BUILD)

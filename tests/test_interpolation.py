@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from profiler.tables.interpolation import between, interpolate, margin, split
+from profiler.tables.interpolation import _upstairs, between, interpolate, margin, split
 
 WIDTHS = st.integers(1, 2000)
 TIMES = st.floats(1, 1e9)
@@ -211,3 +211,66 @@ def test_the_margin_is_what_leaving_entries_out_shows() -> None:
     assert 0.1 < margin("a/48", bumped) <= 0.25
     assert margin("b/3", bumped) == margin("a/48", bumped), "a family without entries of its own"
     assert margin("a/48", {"a/16": 1.0, "a/64": 2.0}) == math.inf
+
+
+# Stairs ------------------------------------------------------------------------------------------
+
+
+def stair(width: float, step: int = 16) -> float:
+    return float(math.ceil(round(width / step, 9)) * step)
+
+
+MANY = range(32, 193, 8)
+
+
+def test_a_few_rows_of_others_tell_nothing() -> None:
+    known = {f"mb4d/14/{w}": stair(w) for w in (32, 40, 64, 72, 104, 112, 128)}
+    known |= {f"mb4d/7/{w}": stair(w) for w in (32, 64, 128)}
+    assert interpolate("mb4d/14/56", known) == pytest.approx(64)
+    assert interpolate("mb4d/7/56", known) == pytest.approx(56)
+
+
+def test_a_family_with_few_rows_has_the_stairs_of_its_kind() -> None:
+    """A vector unit does not ask how large a map is; another kind of block may not be padded."""
+    known = {f"mb4d/14/{w}": stair(w) for w in MANY}
+    known |= {f"mb4d/7/{w}": 2 * stair(w) for w in (32, 64, 128)}
+    known |= {f"mb3d/{m}/{w}": float(w) for m in (7, 14) for w in (32, 40, 72, 128)}
+    assert interpolate("mb4d/14/56", known) == pytest.approx(64)
+    assert interpolate("mb4d/7/56", known) == pytest.approx(128)
+    assert interpolate("mb3d/7/56", known) == pytest.approx(56)
+
+
+def test_a_kind_with_few_rows_has_the_stairs_that_most_others_have() -> None:
+    known = {f"mb4d/14/{w}": stair(w) for w in MANY}
+    known |= {f"embedding/7/{a}-{b}": float(a * b) for a, b in product((32, 64), (48, 96))}
+    assert interpolate("embedding/7/40-56", known) == pytest.approx(48 * 64)
+
+
+def test_a_family_that_shows_none_does_not_get_those_of_its_kind() -> None:
+    known = {f"mb4d/14/{w}": stair(w) for w in MANY}
+    known |= {f"mb4d/7/{w}": float(w) for w in (32, 40, 56, 64, 72, 104, 128)}
+    assert interpolate("mb4d/7/88", known) == pytest.approx(88)
+
+
+def test_channels_inside_a_block_that_expands_its_width_climb_in_stairs_too() -> None:
+    def cost(width: float, expansion: float) -> float:
+        return stair(width) * stair(width * expansion)
+
+    grid = list(product((16, 32, 64), (1, 2, 4)))
+    off = [(24, 1.5), (40, 2.5), (56, 3.5), (24, 3)]
+    known = {f"ffn/14/{w}-{e}": cost(w, e) for w, e in (*grid, *off)}
+    for width, expansion in ((24, 2.5), (40, 1.5), (56, 1.5), (56, 2)):
+        found = interpolate(f"ffn/14/{width}-{expansion}", known)
+        assert found == pytest.approx(cost(width, expansion), rel=0.02), (width, expansion)
+
+
+@given(st.integers(8, 200), st.sampled_from([1, 1.5, 2, 2.5, 3, 3.5, 4]), st.sampled_from([16, 32]))
+def test_the_next_stair_of_an_expansion_is_within_the_expansions(
+    width: int, expansion: float, step: int
+) -> None:
+    """Or else nothing would be known of it."""
+    wide, expanded = _upstairs((width, expansion), step)
+    assert wide == stair(width, step)
+    assert wide * expanded == pytest.approx(stair(width * expansion, step))
+    assert 1 <= expanded <= 4
+    assert _upstairs((wide, expanded), step) == pytest.approx((wide, expanded))

@@ -8,7 +8,7 @@ import json
 import random
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,8 @@ def _say(out: Path, summary: Mapping[str, Any]) -> str:
     else:
         lines.append("unvalidated: no network was measured against it")
     lines += [released_line(n) for n in summary["released"]]
+    if summary["boundaries"]:
+        lines.append(boundary_line(summary["boundaries"]))
     beyond = summary["networks_beyond"]
     if beyond:
         lines.append(
@@ -143,6 +145,16 @@ def released_line(network: Mapping[str, Any]) -> str:
     if abs(error) <= FAR_PERCENT:
         return said
     return f"{said}: the blocks are not compiled as they are within it; do not trust this table"
+
+
+def boundary_line(boundaries: Sequence[Mapping[str, Any]]) -> str:
+    """Which changes of layout and precision are within entries, in one sentence."""
+    operators = ", ".join(dict.fromkeys(b["operator"] for b in boundaries))
+    most = max(boundaries, key=lambda b: int(b["ns"]))
+    return (
+        f"boundaries within entries: {operators}; at the most {latency(most['ns'])} "
+        f"({most['operator']} in {most['row']})"
+    )
 
 
 def closure_line(closure: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ from profiler.errors import WorkloadFailed
 from profiler.spaces import Architecture, Space
 from profiler.statistics import errors, median
 from profiler.store import now
-from profiler.tables import baselines, calibrate, circles, estimate, networks, refine
+from profiler.tables import baselines, boundaries, calibrate, circles, estimate, networks, refine
 from profiler.tables import plan as planning
 from profiler.tables import sizes as counting
 from profiler.tables.baselines import Alone
@@ -194,6 +194,7 @@ def build(bench: Bench, wanted: Plan) -> LatencyTable:
     canary = next((items[n] for n in references if n in items), None)
     try:
         observed = networks.take_rounds(bench, list(items.values()), canary)
+        profiles = boundaries.profiles(bench, {n: items[n] for n in references if n in items})
     finally:
         networks.tidy(bench)
     bench.on_stage("estimating")
@@ -218,12 +219,13 @@ def build(bench: Bench, wanted: Plan) -> LatencyTable:
         whole = {space.text(a): space.rows(a) for a in wanted.closure}
         beside = baselines.compare(alone, polished.latency_ns, whole)
         table = replace(table, provenance={**table.provenance, "baselines": to_json(beside)})
+    seen = boundaries.of(profiles, wholes, polished.latency_ns)
     real = [
         against(n, table.predict(n, space.rows(space.parse(n))).latency_ns, polished)
         for n in wanted.real
         if n in by_name
     ]
-    return replace(table, released=tuple(real))
+    return replace(table, released=tuple(real), boundaries=seen)
 
 
 def _spent(bench: Bench, rounds: Mapping[str, Sequence[Round]]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from profiler.tables.table import LatencyTable
 # Beyond this share an entry has moved.
 MOVED = 0.10
 # What says nothing but what the entries say.
-LEFT_OUT = ("entries", "references", "closure_networks", "released")
+LEFT_OUT = ("entries", "references", "closure_networks", "released", "boundaries")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 A key's family is all before its last part, its place the numbers of the last part: channels, and
 where a block has more to choose, channels before and after, or an expansion. Engines that work on
-so many channels at once make latency climb in stairs: where a family's measured rows show it,
-a width between two stairs is given what the next stair takes.
+so many channels at once make latency climb in stairs: where a family's measured rows show it, or,
+if those are too few to tell, those of like families, a width between two stairs is given what the
+next stair takes, and so are the channels inside a block that expands its width.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import functools
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from profiler.statistics import quantile
 
@@ -22,9 +24,10 @@ NEAREST = 3
 NUMBER = re.compile(r"\d{1,9}(\.\d{1,4})?")
 # Widths of the vector units that we know of, in channels; 1 is no stair.
 STAIRS = (1, 16, 32)
-# A stair is believed when leaving out rows shows that it predicts so much better.
-BELIEVED = 0.8
-EDGES = 3
+# A stair is believed when leaving out so many rows shows that it predicts so much better; of other
+# families it takes more to be believed.
+BELIEVED, EDGES = 0.8, 3
+BELIEVED_OF_OTHERS, EDGES_OF_OTHERS = 0.5, 8
 
 
 @functools.lru_cache(maxsize=1 << 17)
@@ -80,9 +83,22 @@ class Interpolation:
         return kind if kind in self._points else None
 
     def _stair(self, kind: tuple[str, int]) -> int:
-        """How many channels a stair of the family spans."""
+        """How many channels a stair of the family spans.
+
+        Where it has too few rows to tell, families of the same kind of block, which differ in the
+        size of their maps alone, are asked as well, and then all: they have one engine.
+        """
         if kind not in self._stairs:
-            self._stairs[kind] = _best_stair(self._points[kind])
+            word = kind[0].partition("/")[0]
+            alike = [p for k, p in self._points.items() if k[0].partition("/")[0] == word]
+            others = (EDGES_OF_OTHERS, BELIEVED_OF_OTHERS)
+            self._stairs[kind] = _best_stair(
+                [
+                    Group([self._points[kind]], EDGES, BELIEVED),
+                    Group(alike, *others),
+                    Group(list(self._points.values()), *others),
+                ]
+            )
         return self._stairs[kind]
 
     def _missing(self, kind: tuple[str, int]) -> list[float]:
@@ -107,15 +123,36 @@ def margin(key: str, known: Mapping[str, float]) -> float:
     return Interpolation(known).margin(key)
 
 
-def _best_stair(points: Mapping[Place, float]) -> int:
-    """The stair that predicts rows between its multiples clearly better than a line does."""
+class Group(NamedTuple):
+    """Families that are asked for a stair: how many rows have to tell, and by how much."""
+
+    families: Sequence[Mapping[Place, float]]
+    edges: int
+    believed: float
+
+
+def _best_stair(groups: Iterable[Group]) -> int:
+    """The stair that predicts rows between its multiples clearly better than a line does, as the
+    first of these groups tells that has enough such rows."""
     best = 1
     for step in STAIRS[1:]:
-        off = [p for p in points if any(v % step for v in _channels(p))]
-        line, stair = (_errors(points, s, off) for s in (best, step))
-        if len(line) >= EDGES and sum(stair) < BELIEVED * sum(line):
-            best = step
+        for families, edges, believed in groups:
+            ratio, count = _better(families, best, step)
+            if count >= edges:
+                best = step if ratio < believed else best
+                break
     return best
+
+
+def _better(families: Sequence[Mapping[Place, float]], step: int, other: int) -> tuple[float, int]:
+    """The errors with another stair as a share of those with this one, where those differ; and of
+    how many rows."""
+    before, after = [], []
+    for points in families:
+        off = [p for p in points if _upstairs(p, other) != p]
+        before += _errors(points, step, off)
+        after += _errors(points, other, off)
+    return sum(after) / (sum(before) or 1.0), len(before)
 
 
 def _errors(points: Mapping[Place, float], step: int, places: Sequence[Place]) -> list[float]:
@@ -133,8 +170,17 @@ def _channels(place: Place) -> list[float]:
 
 
 def _upstairs(place: Place, step: int) -> Place:
+    """The next place where all channels, and those inside an expanding block, fill their stairs."""
     channels = _channels(place)
-    return tuple(-(-v // step) * step if v in channels else v for v in place)
+    above = tuple(_filled(v, step) if v in channels else v for v in place)
+    if len(place) == 2 and channels == [place[0]]:
+        width, expansion = place
+        return above[0], _filled(width * expansion, step) / above[0]
+    return above
+
+
+def _filled(channels: float, step: int) -> float:
+    return math.ceil(round(channels / step, 9)) * step
 
 
 def between(place: Place, points: Mapping[Place, float], step: int = 1) -> float | None:

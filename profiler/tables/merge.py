@@ -49,6 +49,7 @@ def merge(tables: Sequence[LatencyTable]) -> LatencyTable:
         closure=None,
         closure_networks=(),
         released=(),
+        boundaries=(),
         provenance={
             "merged": [_origin(t, taken[n]) for n, t in enumerate(tables)],
             "closure": DROPPED,

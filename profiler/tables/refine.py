@@ -18,8 +18,8 @@ from profiler.tables.interpolation import Interpolation, Place, family, split
 from profiler.tables.plan import KNOTS, chosen, repeats
 
 # Every so many rows of a family at first, knots of those that change shape, and whether all rows of
-# the released networks: the first of these for which a budget leaves a second for each row. A row
-# took two on a slow machine, most of them in exporting.
+# the released networks: the first of these for which a budget leaves two thirds of a second for a
+# row, which is what one took on a slow machine, beside what does not depend on their number.
 COARSE: tuple[tuple[int, Mapping[int, int], bool], ...] = (
     (6, KNOTS, True),
     (8, {1: 4, 2: 3, 3: 3}, True),
@@ -27,6 +27,7 @@ COARSE: tuple[tuple[int, Mapping[int, int], bool], ...] = (
     (16, {1: 3, 2: 3, 3: 2}, False),
     (16, {1: 3, 2: 2, 3: 2}, False),
 )
+ROWS_PER_SECOND, FIXED_S = 1.5, 20.0
 LEFT_OUT = 16
 DRAWS = 200
 # Rows are added in so many steps at the most, each a share of those that are not measured.
@@ -41,7 +42,7 @@ def first(space: Space, budget_s: float | None = None) -> list[str]:
     rows: list[str] = []
     for every, knots, released in COARSE:
         rows = chosen(space, every, knots, released)
-        if budget_s is None or len(rows) <= budget_s:
+        if budget_s is None or len(rows) <= ROWS_PER_SECOND * (budget_s - FIXED_S):
             break
     return rows
 

@@ -64,6 +64,18 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Boundary:
+    """A change of layout or of precision, of which `ns` of a row's entry are, in one occurrence of
+    the row: by the runtime's profiler, `count` operators on average."""
+
+    row: str
+    operator: str
+    category: str
+    count: float
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closure:
     """How well the table predicts networks that took no part in it."""
 
@@ -102,6 +114,7 @@ class LatencyTable:
     batch: int = 1
     family_scales: Mapping[str, float] = field(default_factory=dict)
     released: tuple[Network, ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
 
     def scale_of(self, key: str) -> float:
         """What an entry is multiplied with in a network."""
@@ -200,6 +213,10 @@ def render(table: LatencyTable) -> str:
     record = to_json(table)
     entries = [e for _, e in sorted(record.pop("entries").items(), key=lambda p: _order(p[0]))]
     lists = {name: record.pop(name) for name in ("references", "closure_networks", "released")}
+    if not record["boundaries"]:
+        del record["boundaries"]
+    else:
+        lists["boundaries"] = record.pop("boundaries")
     lines = ["{", f' "schema": {json.dumps(SCHEMA)},']
     lines += [f" {json.dumps(k)}: {json.dumps(v)}," for k, v in record.items()]
     for name, rows in {**lists, "entries": entries}.items():
