@@ -23,6 +23,8 @@ from profiler.worker import random_feeds
 WEIGHT_SEED = 0
 # So many small blocks are exported in one go; more of them would take hardly less time for each.
 TOGETHER = 8
+# What takes seconds to build is large, and gains nothing.
+SLOW_S = 4.0
 # Folding a normalisation into its neighbour takes its vectors away; matrices and kernels must
 # all arrive. Anything below this share of them means that a branch was folded away.
 KEPT_SHARE = 0.98
@@ -84,10 +86,16 @@ def _done_together(
     if not entries[0]["together"] or not hasattr(exporter, "export_together"):
         return None
     try:
-        built = []
+        built: list[tuple[Model | Graph, str]] = []
+        begun_s = math.inf
         for entry in entries:
             channel.announce(entry["key"])
             built.append(_built(entry))
+            channel.beat(len(built) / len(entries))
+            # The first one waits for libraries.
+            begun_s = min(begun_s, time.monotonic())
+            if time.monotonic() - begun_s > SLOW_S:
+                return None
         models = [m for m, _ in built if isinstance(m, Model)]
         wanted = from_json(Format, entries[0]["format"])
         outs = [_out(e) for e in entries]

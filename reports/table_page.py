@@ -26,6 +26,7 @@ HEAD = (
     "entry", "family", "time (ms)", "from (ms)", "to (ms)", "half width (%)", "known by", "rounds",
     "flags",
 )  # fmt: skip
+CHANGES = {"reshape and layout": "layout", "conversion": "precision"}
 SIZE_HEAD = ("parameters", "MACs", "activations (bytes)", "peak memory (bytes)")
 
 
@@ -188,19 +189,19 @@ def _boundaries(table: LatencyTable) -> str:
         [
             b.row,
             b.operator,
-            b.category,
+            CHANGES.get(b.category, b.category),
             Figure(f"{b.count:g}", b.count),
             _ms(b.ns),
             _share(b.ns, table.entries.get(b.row)),
         ]
         for b in table.boundaries
     ]
-    head = ("row", "operator", "kind", "times", "time (ms)", "of the entry (%)")
+    head = ("row", "operator", "changes", "times", "time (ms)", "share (%)")
     return f"""<section id="boundaries">
 <h2>Boundaries</h2>
-<p>Changes of layout and of precision that the engine inserts between the blocks of a network, in
-the rows of two of the networks that fix the table's scale, by the engine's own profiler. Their time
-is within the entry of the row for whose sake they happen; a prediction adds nothing for them.</p>
+<p>Changes of layout and of precision that the engine makes between the operators of a network, in
+the rows of two of the networks that fix the table's scale, by the engine's own profiler: how often
+a row has them, and what they take of its entry. A prediction adds nothing for them.</p>
 {html.data_table("Boundaries", head, rows)}
 </section>"""
 

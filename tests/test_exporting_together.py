@@ -180,6 +180,40 @@ def test_one_that_cannot_be_exported_takes_no_other_along(
     assert len(built) == 5
 
 
+class Told:
+    """A channel that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.announced: list[str] = []
+        self.beats = 0
+
+    def announce(self, key: str) -> None:
+        self.announced.append(key)
+
+    def beat(self, share: float) -> None:
+        self.beats += 1
+
+
+def test_what_is_slow_to_build_goes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a group are silent, and in memory, at the same time."""
+    now_s = [0.0]
+
+    def built(entry: dict[str, Any]) -> tuple[Model, str]:
+        now_s[0] += 3
+        return small(8), ""
+
+    monkeypatch.setattr(export_job, "_built", built)
+    monkeypatch.setattr(export_job.time, "monotonic", lambda: now_s[0])
+    entries = [
+        {"key": str(n), "together": True, "format": {"name": "onnx"}, "folder": str(tmp_path)}
+        for n in range(8)
+    ]
+    channel: Any = Told()
+    assert export_job._done_together(entries, channel) is None
+    assert channel.announced == ["0", "1", "2"]
+    assert channel.beats == 3
+
+
 # Chains ------------------------------------------------------------------------------------------
 
 
