@@ -23,40 +23,41 @@ ROOT = re.compile(r"parts\.\d+")
 
 def exported(models: Sequence[Model], opset: int) -> Iterator[Any]:
     """An ONNXProgram for each model, in their order. Raises what torch's exporter raises."""
-    import onnx_ir
     import torch
 
-    inputs = tuple(x for m in models for x in m.inputs)
     whole = torch.onnx.export(
         _side_by_side(models),
-        inputs,
+        tuple(x for m in models for x in m.inputs),
         dynamo=True,
         opset_version=opset,
         optimize=False,
         verbose=False,
     )
     assert whole is not None
-    graph = whole.model.graph
-    places = {value: n for n, value in enumerate(graph.initializers.values())}
-    names = {value.name: n for value, n in places.items()}
-    taken = 0
+    takes = iter(whole.model.graph.inputs)
     for model, gives in zip(models, _outputs(whole), strict=True):
-        takes = graph.inputs[taken : taken + len(model.inputs)]
-        taken += len(model.inputs)
-        part = onnx_ir.convenience.extract(graph, takes, gives)
-        part.metadata_props.clear()
-        ordered = sorted(part.initializers.values(), key=lambda v: names[v.name])
-        part.initializers.clear()
-        for value in ordered:
-            part.initializers.add(value)
-        alone = onnx_ir.Model(part, ir_version=whole.model.ir_version)
-        alone.producer_name = whole.model.producer_name
-        alone.producer_version = whole.model.producer_version
-        alone.functions.update(whole.model.functions)
-        program = torch.onnx.ONNXProgram(alone, None)
+        part = _part(whole.model, [next(takes) for _ in model.inputs], gives)
+        program = torch.onnx.ONNXProgram(part, None)
         program.optimize()
         _name(program.model.graph, model)
         yield program
+
+
+def _part(whole: Any, takes: Sequence[Any], gives: Sequence[Any]) -> Any:
+    """What leads from these inputs to these outputs, its weights in the order of the whole."""
+    import onnx_ir
+
+    graph = onnx_ir.convenience.extract(whole.graph, takes, gives)
+    graph.metadata_props.clear()
+    held = dict(graph.initializers)
+    graph.initializers.clear()
+    for name in whole.graph.initializers:
+        if name in held:
+            graph.initializers.add(held[name])
+    part = onnx_ir.Model(graph, ir_version=whole.ir_version)
+    part.producer_name, part.producer_version = whole.producer_name, whole.producer_version
+    part.functions.update(whole.functions)
+    return part
 
 
 def _side_by_side(models: Sequence[Model]) -> Any:
