@@ -45,6 +45,7 @@ EXECUTED = (
     Executed("out", "ReorderOutput", 6.0, (), ("b2/Transpose_1", "b3/Reshape_0")),
     Executed("r", "Reshape", 10.0, ("b3/Reshape_0",)),
     Executed("lost", "ReorderOutput", 50.0),
+    Executed("free", "Transpose", 0.0, (), ("b2/Transpose_1", "b3/Reshape_0")),
 )
 
 

@@ -80,6 +80,9 @@ def of(
 
 
 def _is_boundary(one: Executed) -> bool:
+    if not one.time_ns:
+        # Decided when the network was compiled; ExecuTorch lists such operators, too.
+        return False
     kind = category(one.operator)
     return kind == PRECISION or (kind == LAYOUT and not one.sources)
 
