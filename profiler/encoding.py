@@ -80,12 +80,13 @@ def _noun(kind: type) -> Decoder:
     def decode(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _Mismatch(f"expected an object, found {type(value).__name__}")
-        if not value.keys() <= decoders.keys():
-            raise _Mismatch(f"unknown field {min(set(value) - set(decoders))!r}")
         parts = {}
         for name, part in value.items():
+            decode_one = decoders.get(name)
+            if decode_one is None:
+                raise _Mismatch(f"unknown field {min(set(value) - set(decoders))!r}")
             try:
-                parts[name] = decoders[name](part)
+                parts[name] = decode_one(part)
             except _Mismatch as error:
                 error.steps.append(f".{name}")
                 raise

@@ -1,6 +1,7 @@
 """A table says what it holds, predicts by adding up, and refuses to be used when it is wrong."""
 
 import dataclasses
+import gc
 import json
 import math
 import random
@@ -457,3 +458,16 @@ def test_the_spread_of_a_repeated_block_grows_with_its_number_and_the_scale() ->
     found = whole.predict("net", ["a/1"] * 5)
     assert (found.low_ns, found.latency_ns, found.high_ns) == (99_000, 100_000, 101_000)
     assert not found.validated
+
+
+def test_loading_leaves_the_collector_of_garbage_as_it_was(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            with pytest.raises(TableError):
+                load(bad)
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()
