@@ -21,7 +21,7 @@ STEADY = 0.02
 # more.
 EVEN = 0.25
 # What reads so many times the bytes of the last cache leaves next to nothing of itself there: run
-# again, it takes as long as after anything else, to 0.2 % (docs/METHOD.md has the figures).
+# again, it takes as long as after anything else, to 0.3 % (docs/METHOD.md has the figures).
 EMPTIES = 2
 TURN = 4
 
