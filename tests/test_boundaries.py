@@ -79,6 +79,14 @@ def test_several_networks_are_averaged() -> None:
     assert [b.ns for b in found] == [20, 40, 4, 12]
 
 
+def test_a_network_without_a_latency_has_no_part() -> None:
+    both = {"one": profile(1000), "failed": profile(1000)}
+    rows = {"one": ROWS, "failed": ROWS}
+    alone = boundaries.of({"one": profile(1000)}, rows, {"one": 1000.0})
+    assert boundaries.of(both, rows, {"one": 1000.0}) == alone != ()
+    assert boundaries.of(both, rows, {}) == ()
+
+
 def test_blocks_that_were_chained_in_torch_are_known_by_their_modules() -> None:
     chained = tuple(
         dataclasses.replace(s, name=f"n{i}", modules=(f"blocks.{s.name[1]}.conv",))

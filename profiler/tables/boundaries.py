@@ -55,7 +55,8 @@ def of(
     """
     times: dict[tuple[str, str], list[float]] = {}
     counts: dict[tuple[str, str], list[float]] = {}
-    for name, profile in found.items():
+    # A network may have failed in its rounds after it was profiled.
+    for name, profile in ((n, p) for n, p in found.items() if n in latency_ns):
         occurs = Counter(rows[name])
         executed = profile.times.executed
         factor = latency_ns[name] / max(profile.plain_ns, sum(e.time_ns for e in executed))

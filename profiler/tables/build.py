@@ -188,13 +188,14 @@ def build(bench: Bench, wanted: Plan) -> LatencyTable:
         rows = [k for a in wanted.closure for k in space.rows(a)]
         alone = baselines.isolate(bench, rows, blocks)
         items |= alone.items
-    # Before the rounds, which have what a budget leaves.
-    sizes = _sizes(bench, {k for c in wanted.chains for k in c.counted}) if wanted.sizes else {}
     references = [space.text(a) for a in wanted.references]
     canary = next((items[n] for n in references if n in items), None)
+    counted = {k for c in wanted.chains for k in c.counted}
     try:
-        observed = networks.take_rounds(bench, list(items.values()), canary)
+        # All this before the rounds, which have what a budget leaves.
+        sizes = _sizes(bench, counted) if wanted.sizes else {}
         profiles = boundaries.profiles(bench, {n: items[n] for n in references if n in items})
+        observed = networks.take_rounds(bench, list(items.values()), canary)
     finally:
         networks.tidy(bench)
     bench.on_stage("estimating")
